@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
-from unfreeze.strategies.base import REGISTRY, BlockInfo, Decision, Strategy, nearest
+from unfreeze.options import nearest
+from unfreeze.strategies.base import REGISTRY, BlockInfo, Decision, Strategy
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
@@ -26,5 +27,7 @@ def get(name: str) -> type[Strategy]:
     """
     if name not in REGISTRY:
         known = available()
-        raise ValueError(f"unknown freezing strategy {name!r}{nearest(name, known)} (known: {', '.join(known)})")
+        raise ValueError(
+            f"unknown freezing strategy {name!r}{nearest(name, known)} (known: {', '.join(known)})"
+        )
     return REGISTRY[name]

@@ -1,20 +1,18 @@
 """What a strategy is: a pure rule from the history of a run to the blocks that train in the next epoch.
 
 A strategy is a frozen dataclass in a file of its own beside this one; defining the class registers it. Its fields
-are its command-line flags: declare them with ``option`` and the flag, its help and its bounds follow.
+are its command-line flags: declare them with ``unfreeze.options.option`` and the flag, its help and its bounds follow.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from unfreeze.history import History
+from unfreeze.options import check_options
 
 
 @dataclass(frozen=True)
@@ -42,13 +40,6 @@ class Decision:
     warnings: tuple[str, ...] = ()
 
 
-def option(
-    default: Any, help: str, *, ge: float | None = None, gt: float | None = None, le: float | None = None
-) -> Any:
-    """A dataclass field that is also a flag: default, help text and bounds in one place."""
-    return field(default=default, metadata={"help": help, "ge": ge, "gt": gt, "le": le})
-
-
 @dataclass(frozen=True)
 class Strategy(ABC):
     """Base of all strategies.
@@ -67,11 +58,12 @@ class Strategy(ABC):
             other = REGISTRY.setdefault(cls.name, cls)
             # slots=True and decorators may define a class twice; two different rules of one name are a mistake
             if other.__qualname__ != cls.__qualname__:
-                raise TypeError(f"two strategies are called {cls.name!r}: {other.__qualname__}, {cls.__qualname__}")
+                raise TypeError(
+                    f"two strategies are called {cls.name!r}: {other.__qualname__}, {cls.__qualname__}"
+                )
 
     def __post_init__(self) -> None:
-        for f in dataclasses.fields(self):
-            _check_bounds(f, getattr(self, f.name), flag=self.flag(f.name))
+        check_options(self, self.flag)
 
     @abstractmethod
     def decide(self, history: History, blocks: Sequence[BlockInfo]) -> Decision:
@@ -89,12 +81,6 @@ class Strategy(ABC):
 
 
 REGISTRY: dict[str, type[Strategy]] = {}
-
-
-def nearest(word: str, known: Sequence[str]) -> str:
-    """A hint for an error message: ``; did you mean 'layer4.1'?`` or the empty string."""
-    close = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def last_blocks(blocks: Sequence[BlockInfo], count: int) -> tuple[str, ...]:
@@ -125,20 +111,3 @@ def blocks_to_reach(blocks: Sequence[BlockInfo], target: float) -> int:
 
 def total_parameters(blocks: Sequence[BlockInfo]) -> int:
     return sum(block.parameters for block in blocks)
-
-
-def _check_bounds(f: dataclasses.Field[Any], value: Any, *, flag: str) -> None:
-    if not isinstance(value, (int, float)):
-        return
-    low, above, high = (f.metadata.get(key) for key in ("ge", "gt", "le"))
-    fits = (
-        not math.isnan(value)
-        and (low is None or value >= low)
-        and (above is None or value > above)
-        and (high is None or value <= high)
-    )
-    if not fits:
-        wanted = [f"at least {low}"] if low is not None else []
-        wanted += [f"above {above}"] if above is not None else []
-        wanted += [f"at most {high}"] if high is not None else []
-        raise ValueError(f"{flag} must be {' and '.join(wanted)}, not {value}")

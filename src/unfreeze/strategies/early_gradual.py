@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from unfreeze.history import History
+from unfreeze.options import option
 from unfreeze.strategies.base import (
     BlockInfo,
     Decision,
     Strategy,
     blocks_to_reach,
     last_blocks,
-    option,
     total_parameters,
 )
 
