@@ -1,7 +1,7 @@
 """Dataclass fields that are also flags: default, help text, bounds and choices in one place.
 
-``TrainConfig`` and every strategy declare their fields with ``option``; the command line is made from them, and
-the dataclass checks itself with ``check_options``, so a library user gets the same message as a shell user.
+``TrainConfig`` and every strategy declare their fields with ``option``; the command line is made from them,
+and the dataclass checks itself with ``check_options``: a library user gets the message of a shell user.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import numbers
+import typing
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,29 +23,43 @@ def option(
     gt: float | None = None,
     lt: float | None = None,
     le: float | None = None,
-    choices: Sequence[str] | None = None,
+    from_yaml: Callable[[Any], Any] | None = None,
 ) -> Any:
-    """A dataclass field that is also a flag; a ``dict`` or ``list`` default is copied for each instance."""
-    metadata = {"help": help, "ge": ge, "gt": gt, "lt": lt, "le": le, "choices": choices}
-    if isinstance(default, (dict, list)):
-        return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
-    return dataclasses.field(default=default, metadata=metadata)
+    """A dataclass field that is also a flag; choices are its type: ``Literal["none", "light"]``.
+
+    Args:
+        from_yaml: the flag's value is a YAML file, and this makes the field's value of the file's content.
+    """
+    bounds = {"ge": ge, "gt": gt, "lt": lt, "le": le}
+    return dataclasses.field(default=default, metadata={"help": help, "from_yaml": from_yaml, **bounds})
 
 
 def check_options(instance: Any, flag: Callable[[str], str] = str) -> None:
-    """Check every field of a dataclass instance against its bounds and choices.
+    """Check every field of a dataclass instance: choices, numbers of the right kind, bounds.
 
     Args:
-        flag: the flag of a field name, for the message.
+        flag: what the message calls a field, from its name.
 
     Raises:
-        ValueError: a value is out of range or none of the choices.
+        ValueError: a value does not fit.
     """
+    hints = typing.get_type_hints(type(instance))
     for f in dataclasses.fields(instance):
-        value = getattr(instance, f.name)
-        if value is not None:
-            _check_choice(f, value, flag(f.name))
-            _check_bounds(f, value, flag(f.name))
+        value, hint, called = getattr(instance, f.name), hints[f.name], flag(f.name)
+        kinds = typing.get_args(hint) or (hint,)
+        if typing.get_origin(hint) is typing.Literal:
+            _check_choice(value, kinds, called)
+        elif {int, float} & set(kinds) and not (value is None and type(None) in kinds):
+            _check_number(value, whole=float not in kinds, called=called)
+            _check_bounds(f, value, called=called)
+
+
+def bounds_text(f: dataclasses.Field[Any]) -> str:
+    """A field's bounds in words, ``at least 0 and below 1``, or the empty string."""
+    words = {"ge": "at least", "gt": "above", "lt": "below", "le": "at most"}
+    return " and ".join(
+        f"{word} {f.metadata[key]}" for key, word in words.items() if f.metadata.get(key) is not None
+    )
 
 
 def nearest(word: str, known: Sequence[str]) -> str:
@@ -52,28 +68,25 @@ def nearest(word: str, known: Sequence[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def _check_choice(f: dataclasses.Field[Any], value: Any, flag: str) -> None:
-    choices = f.metadata.get("choices")
-    if choices is not None and value not in choices:
-        raise ValueError(
-            f"{flag} must be one of {', '.join(choices)}, not {value!r}{nearest(str(value), choices)}"
-        )
+def _check_choice(value: Any, choices: Sequence[str], called: str) -> None:
+    if value not in choices:
+        hint = nearest(str(value), choices)
+        raise ValueError(f"{called} must be one of {', '.join(choices)}, not {value!r}{hint}")
 
 
-def _check_bounds(f: dataclasses.Field[Any], value: Any, flag: str) -> None:
-    if not isinstance(value, (int, float)):
-        return
+def _check_number(value: Any, *, whole: bool, called: str) -> None:
+    kind = numbers.Integral if whole else numbers.Real
+    if not isinstance(value, kind) or isinstance(value, bool) or not math.isfinite(value):
+        raise ValueError(f"{called} must be a {'whole ' if whole else ''}number, not {value!r}")
+
+
+def _check_bounds(f: dataclasses.Field[Any], value: float, *, called: str) -> None:
     low, above, below, high = (f.metadata.get(key) for key in ("ge", "gt", "lt", "le"))
     fits = (
-        not math.isnan(value)
-        and (low is None or value >= low)
+        (low is None or value >= low)
         and (above is None or value > above)
         and (below is None or value < below)
         and (high is None or value <= high)
     )
     if not fits:
-        wanted = [f"at least {low}"] if low is not None else []
-        wanted += [f"above {above}"] if above is not None else []
-        wanted += [f"below {below}"] if below is not None else []
-        wanted += [f"at most {high}"] if high is not None else []
-        raise ValueError(f"{flag} must be {' and '.join(wanted)}, not {value}")
+        raise ValueError(f"{called} must be {bounds_text(f)}, not {value}")
