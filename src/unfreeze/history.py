@@ -6,20 +6,21 @@ Epochs are numbered from 1.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 Mode = Literal["max", "min"]
 
-_MINIMISED = ("loss", "error", "perplexity", "wer", "cer", "mse", "mae", "rmse", "nll")
+_MINIMISED = frozenset({"loss", "error", "err", "perplexity", "wer", "cer", "mse", "mae", "rmse", "nll"})
 
 
 @dataclass(frozen=True)
 class EpochRecord:
     """One finished epoch: which blocks trained in it and what was measured at its end.
 
-    ``signals`` holds per-block measurements (``{"grad_norm": {"layer4.1": 0.3}}``) for strategies that use them.
+    ``signals`` holds per-block measurements, ``{"grad_norm": {"layer4.1": 0.3}}``, for strategies to use.
     """
 
     epoch: int
@@ -32,8 +33,11 @@ class EpochRecord:
 class History:
     """All finished epochs, and which metric a metric-driven strategy watches.
 
-    ``monitor`` may stay None while every epoch has exactly one metric; ``mode`` may stay None where the metric's
-    name tells (a loss or an error is minimised, everything else maximised).
+    ``monitor`` may stay None while every epoch has exactly one metric; ``mode`` may stay None where the
+    metric's name tells: a loss or an error is minimised, everything else maximised.
+
+    Raises:
+        ValueError: ``mode`` is neither, or the records are not of the epochs 1, 2, 3 …
     """
 
     records: tuple[EpochRecord, ...] = ()
@@ -58,6 +62,7 @@ class History:
 
     def amend(self, record: EpochRecord) -> History:
         """The history with its last epoch replaced: the latest word on an epoch counts."""
+        assert self.records, "there is no epoch yet to amend"
         return replace(self, records=(*self.records[:-1], record))
 
     def watched(self) -> tuple[str, Mode]:
@@ -71,10 +76,13 @@ class History:
             names = sorted({metric for record in self.records for metric in record.metrics})
             if len(names) != 1:
                 there = ", ".join(names) or "none"
-                raise ValueError(f"say which metric to watch with monitor=…; the epochs so far report: {there}")
+                raise ValueError(
+                    f"say which metric to watch with monitor=…; the epochs so far report: {there}"
+                )
             name = names[0]
-        last = name.lower().replace("/", "_").split("_")
-        return name, self.mode or ("min" if any(word in _MINIMISED for word in last) else "max")
+        # the metric is what follows the last slash: a task may be called "error", its accuracy is maximised
+        words = re.split(r"[^a-z0-9]+", name.rpartition("/")[2].lower())
+        return name, self.mode or ("max" if _MINIMISED.isdisjoint(words) else "min")
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; ``from_dict`` is its inverse."""
@@ -82,5 +90,6 @@ class History:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> History:
+        """The inverse of ``to_dict``, also after a detour through JSON."""
         records = tuple(EpochRecord(**{**r, "trainable": tuple(r["trainable"])}) for r in data["records"])
         return cls(records=records, monitor=data["monitor"], mode=data["mode"])

@@ -18,13 +18,14 @@ from unfreeze.strategies.base import (
     Strategy,
     blocks_to_reach,
     last_blocks,
-    total_parameters,
+    percent,
+    target_parameters,
 )
 
 
 @dataclass(frozen=True)
 class EarlyGradual(Strategy):
-    """Freeze the backbone for ``freeze_epochs``, then thaw ``blocks_per_epoch`` an epoch up to ``target_ratio``."""
+    """Freeze for ``freeze_epochs``, then thaw ``blocks_per_epoch`` in each epoch up to ``target_ratio``."""
 
     name: ClassVar[str] = "early_gradual"
 
@@ -34,13 +35,13 @@ class EarlyGradual(Strategy):
 
     def decide(self, history: History, blocks: Sequence[BlockInfo]) -> Decision:
         epoch = history.next_epoch
-        target = self.target_ratio * total_parameters(blocks)
+        target = target_parameters(blocks, self.target_ratio)
         enough = blocks_to_reach(blocks, target)
         thawed = min(max(epoch - self.freeze_epochs, 0) * self.blocks_per_epoch, enough)
         if epoch <= self.freeze_epochs:
             reason = f"the backbone is frozen through epoch {self.freeze_epochs}"
         elif thawed < enough:
-            reason = f"{thawed} of {enough} blocks on the way to {self.target_ratio:.0%} of the backbone"
+            reason = f"{thawed} of {enough} blocks on the way to {percent(self.target_ratio)} of the backbone"
         else:
-            reason = f"the target of {self.target_ratio:.0%} of the backbone is reached"
-        return Decision(epoch, last_blocks(blocks, thawed), reason, target=round(target))
+            reason = f"the target of {percent(self.target_ratio)} of the backbone is reached"
+        return Decision(epoch, last_blocks(blocks, thawed), reason, target=target)
