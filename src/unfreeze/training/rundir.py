@@ -73,7 +73,7 @@ class RunDir:
 
 
 def find_run(resume: str, output: str) -> Path:
-    """The folder that ``--resume`` means: a path, or ``last``: the run in ``output`` that was written to last.
+    """The folder that ``--resume`` means: a path, or ``last``, the run in ``output`` written to last.
 
     Raises:
         ValueError: there is no run to resume, or the path is something else.

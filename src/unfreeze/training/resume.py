@@ -1,0 +1,92 @@
+"""Going on with a run: what must be the same as before, and what may differ."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from unfreeze.data import Manifest
+from unfreeze.optim import build_scheduler
+from unfreeze.strategies import Strategy
+from unfreeze.training.config import FREE_ON_RESUME, TrainConfig, resolved
+
+
+def check_flags(config: TrainConfig, strategy: Strategy, checkpoint: Mapping[str, Any], path: Path) -> None:
+    """A run goes on with the flags it was started with; those of the machine, and ``epochs``, may differ.
+
+    Raises:
+        ValueError: a flag contradicts the checkpoint, or there are fewer epochs than are done; the message
+            names it.
+    """
+    was, now = checkpoint["config"], resolved(config, strategy)
+    different = [
+        f"--{name} {_shown(now.get(name))} (was {_shown(was.get(name))})"
+        for name in dict.fromkeys([*now, *was])
+        if name not in FREE_ON_RESUME and name != "epochs" and now.get(name) != was.get(name)
+    ]
+    if different:
+        raise ValueError(
+            f"--resume {path}: the run was started with other flags: {', '.join(different)}; "
+            "leave them out, or start a new run"
+        )
+    assert config.epochs is not None, "epochs are resolved before"
+    if config.epochs < checkpoint["epoch"]:
+        raise ValueError(
+            f"--epochs {config.epochs}: the run in {path} has {checkpoint['epoch']} epochs already; "
+            "start a new run"
+        )
+
+
+def check_length(config: TrainConfig, checkpoint: Mapping[str, Any], steps_per_epoch: int, mode: Any) -> None:
+    """A run may be made longer or shorter where its learning rates do not depend on its length.
+
+    Raises:
+        ValueError: the scheduler was laid out for another number of epochs.
+    """
+    was, now = checkpoint["config"]["epochs"], config.epochs
+    if was == now:
+        return
+    layouts = [
+        build_scheduler(
+            config.scheduler,
+            torch.optim.SGD([torch.zeros(1)], lr=config.lr, momentum=0.9),
+            epochs=epochs,
+            steps_per_epoch=steps_per_epoch,
+            mode=mode,
+            warmup_epochs=config.warmup_epochs,
+            **(config.scheduler_args or {}),
+        ).state_dict()
+        for epochs in (was, now)
+    ]
+    if layouts[0] != layouts[1]:
+        raise ValueError(
+            f"--epochs {now}: the {config.scheduler} schedule of this run was laid out for {was} epochs; "
+            "leave --epochs out, or start a new run"
+        )
+
+
+def fingerprint(manifest: Manifest) -> str:
+    """A digest of the clips' names, splits and labels, in their order, and of the class names."""
+    content = {
+        "tasks": {task: list(classes) for task, classes in manifest.tasks.items()},
+        "clips": [(clip.path.name, clip.split, dict(clip.labels)) for clip in manifest.samples],
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def check_data(manifest: Manifest, checkpoint: Mapping[str, Any], path: Path) -> None:
+    """Raises ValueError where the clips, their order, splits or labels are not those the run started with."""
+    if fingerprint(manifest) != checkpoint["data"]:
+        raise ValueError(
+            f"--resume {path}: the clips or labels in {manifest.source} have changed since the run was "
+            "started; put them back, or start a new run"
+        )
+
+
+def _shown(value: Any) -> str:
+    return "none" if value is None else str(value)

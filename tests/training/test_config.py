@@ -1,0 +1,54 @@
+import pytest
+import yaml
+
+from unfreeze import strategies
+from unfreeze.training.config import DEFAULT_EPOCHS, TrainConfig, resolve_epochs, resolved
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"precision": "fp15"}, r"--precision must be one of fp32, bf16, fp16, not 'fp15'"),
+        ({"epochs": 0}, "--epochs must be at least 1, not 0"),
+        ({"epochs": 1.5}, "--epochs must be a whole number, not 1.5"),
+        ({"batch_size": True}, "--batch_size must be a whole number, not True"),
+        ({"lr": float("nan")}, "--lr must be a number, not nan"),
+        ({"lr": 0}, "--lr must be above 0, not 0"),
+        ({"val_fraction": 1}, "--val_fraction must be above 0 and below 1, not 1"),
+        ({"label_smoothing": 1.0}, "--label_smoothing must be at least 0 and below 1, not 1"),
+        ({"head_lr": -1.0}, "--head_lr must be above 0"),
+        ({"layer_decay": 1.5}, "--layer_decay must be above 0 and at most 1"),
+    ],
+)
+def test_a_wrong_value_names_its_flag(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        TrainConfig(**wrong)
+
+
+def test_every_field_has_help():
+    import dataclasses
+
+    assert all(f.metadata["help"] for f in dataclasses.fields(TrainConfig))
+
+
+def test_epochs_come_from_the_user_the_phases_or_the_default():
+    fixed = strategies.get("fixed")(phase1_epochs=2, phase2_epochs=3)
+    early = strategies.get("early_gradual")()
+    assert resolve_epochs(TrainConfig(), early).epochs == DEFAULT_EPOCHS
+    assert resolve_epochs(TrainConfig(), fixed).epochs == 5
+    assert resolve_epochs(TrainConfig(epochs=5), fixed).epochs == 5
+    assert resolve_epochs(TrainConfig(epochs=7), early).epochs == 7
+    with pytest.raises(ValueError, match=r"--epochs 7 contradicts the phases of fixed, which add up to 5"):
+        resolve_epochs(TrainConfig(epochs=7), fixed)
+
+
+@pytest.mark.parametrize("name", strategies.available())
+def test_resolved_flags_survive_yaml(name):
+    strategy = strategies.get(name)()
+    config = TrainConfig(tasks=("motion",), optimizer_args={"betas": (0.9, 0.95)}, resume="last", run_dir="x")
+    flags = resolved(config, strategy)
+    assert yaml.safe_load(yaml.safe_dump(flags)) == flags
+    assert flags["freezing_strategy"] == name
+    assert flags["tasks"] == ["motion"]
+    assert flags["optimizer_args"] == {"betas": [0.9, 0.95]}
+    assert not {"resume", "run_dir"} & flags.keys()
