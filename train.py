@@ -1,3 +1,4 @@
 from unfreeze.cli import main
 
-raise SystemExit(main(["train"], program="train.py"))
+if __name__ == "__main__":  # data-loading processes import this file again where they cannot fork
+    raise SystemExit(main(command="train", program="train.py"))

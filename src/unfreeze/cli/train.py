@@ -1,0 +1,69 @@
+"""``unfreeze train``: fine-tune a pretrained video model on clips, thawing it block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from unfreeze.cli.flags import Flag, Group, flags_of
+from unfreeze.cli.parser import parse
+from unfreeze.cli.strategy import choose, is_strategy_flag, strategy_groups
+from unfreeze.training.config import TrainConfig
+from unfreeze.training.rundir import find_run
+
+SUMMARY = "fine-tune a pretrained video model on your clips"
+
+# the field of TrainConfig, which is in the order of --help, that each group begins with
+_TITLES = {"data": "data", "model": "model", "epochs": "optimization", "device": "machine", "monitor": "run"}
+
+
+def run(argv: Sequence[str], program: str) -> int:
+    """Train as ``argv`` says: 0, or 130 after Ctrl-C."""
+    given = _given(argv, program)
+    strategy = choose(given)
+    config = TrainConfig(**{name: value for name, value in given.items() if not is_strategy_flag(name)})
+
+    # torch takes its time; --help and wrong flags do not wait for it
+    from rich.console import Console
+
+    from unfreeze.training.run import train
+
+    result = train(config, strategy, Console())
+    return 130 if result.interrupted else 0
+
+
+def groups() -> tuple[Group, ...]:
+    """The flags of ``train`` as ``--help`` groups them."""
+    found: dict[str, list[Flag]] = {}
+    title = ""
+    for flag in flags_of(TrainConfig):
+        title = _TITLES.get(flag.name, title)
+        found.setdefault(title, []).append(flag)
+    data, model, *rest = (Group(title, tuple(flags)) for title, flags in found.items())
+    return (data, model, *strategy_groups(), *rest)
+
+
+def _given(argv: Sequence[str], program: str) -> dict[str, Any]:
+    """The flags that the user wrote; a resumed run's own are in its ``config.yaml``."""
+    words = list(argv)
+    given = _parse(words, program)
+    if given.get("resume") is not None and not any(word.split("=")[0] == "--config" for word in words):
+        folder = find_run(given["resume"], given.get("output", TrainConfig.output))
+        given = _parse(["--config", str(folder / "config.yaml"), *words], program)
+    return given
+
+
+def _parse(words: Sequence[str], program: str) -> dict[str, Any]:
+    return parse(words, groups(), program=program, description=_description(program), reads_config=True)
+
+
+def _description(program: str) -> str:
+    return f"""\
+Fine-tune a pretrained video model on your clips. The backbone starts frozen and thaws block by block, from
+the output backwards, as the freezing strategy says. Without flags: the demo data, early_gradual.
+
+examples:
+  {program} --freezing_strategy early_gradual
+  {program} --data my_clips/ --model r3d_18 --epochs 30
+  {program} --config runs/NAME/config.yaml --seed 1
+"""
