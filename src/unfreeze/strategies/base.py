@@ -58,7 +58,7 @@ class Strategy(ABC):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "name" in cls.__dict__:
-            this, other = (f"{c.__module__}.{c.__qualname__}" for c in (cls, REGISTRY.get(cls.name, cls)))
+            this, other = (f"{c.__module__}.{c.__name__}" for c in (cls, REGISTRY.get(cls.name, cls)))
             # dataclass(slots=True) and a reload define a class twice, and the later one is the real one;
             # two different rules of one name are a mistake
             if this != other:
