@@ -32,6 +32,8 @@ def thawed(decisions):
         # the best is only replaced when beaten by more than the threshold, so small steps add up
         ([0.500, 0.503, 0.506], [0, 0, 0, 0]),
         ([0.500, 0.503, 0.505], [0, 0, 0, 1]),
+        # an improvement freezes nothing again
+        ([0.5, 0.5, 0.5, 0.7], [0, 0, 0, 1, 1]),
         # steady improvement thaws nothing
         ([0.1, 0.2, 0.3, 0.4], [0, 0, 0, 0, 0]),
         # falling is no improvement
