@@ -49,8 +49,10 @@ def mvit_micro(num_classes: int = 400) -> MViT:
             num_heads=heads[i],
             input_channels=width[i],
             output_channels=width[i + 1],
-            kernel_q=[3, 3, 3],
-            kernel_kv=[3, 3, 3],
+            # A depthwise convolution only where there is something to pool: on the processor the others would
+            # cost as much time as all the rest of the network.
+            kernel_q=[3, 3, 3] if stride_q[i] > 1 else [1, 1, 1],
+            kernel_kv=[3, 3, 3] if stride_kv[i] > 1 else [1, 1, 1],
             stride_q=[1, stride_q[i], stride_q[i]],
             stride_kv=[1, stride_kv[i], stride_kv[i]],
         )

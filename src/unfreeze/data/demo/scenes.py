@@ -42,7 +42,7 @@ def render(profile: Profile, pose: Pose, *, texture: int, seed: int, size: int, 
     steps = len(pose.x)
     shake = _shake(rng, steps)
     background, base_colour = _background(texture, rng, shake, size, fps)
-    axis = (np.arange(size, dtype=np.float32) + 0.5) * (2 / size) - 1
+    axis: Array = (np.arange(size, dtype=np.float32) + np.float32(0.5)) * np.float32(2 / size) - 1
     canvas: Array = background
     for _ in range(_DISTRACTORS):
         canvas = _distract(canvas, axis, rng, shake, fps)
@@ -56,7 +56,7 @@ def render(profile: Profile, pose: Pose, *, texture: int, seed: int, size: int, 
     mark_x = dx - (_MARK_DISTANCE * pose.radius * np.cos(pose.angle))[:, None, None]
     mark_y = dy - (_MARK_DISTANCE * pose.radius * np.sin(pose.angle))[:, None, None]
     mark_alpha = _coverage(radius * _MARK_RADIUS - np.hypot(mark_x, mark_y), size)
-    ink = colour * (1 - np.float32(0.6) * mark_alpha[..., None])
+    ink: Array = colour * (1 - np.float32(0.6) * mark_alpha[..., None])
     canvas = canvas + object_alpha[..., None] * (ink - canvas)
 
     light = 1 + 0.12 * np.sin(rng.uniform(1, 6) * np.arange(steps) / fps + rng.uniform(0, 2 * np.pi))
