@@ -1,7 +1,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from unfreeze.training.losses import MASKED, count_labelled, mean_over_tasks, summed_losses
@@ -36,7 +36,6 @@ def test_a_task_without_labels_contributes_nothing_and_no_nan():
     assert not b.grad.any()
 
 
-@settings(deadline=None, max_examples=50)
 @given(
     clips=st.integers(2, 12),
     cut=st.integers(1, 11),

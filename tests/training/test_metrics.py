@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from unfreeze.training.metrics import check_monitor, classification_metrics, with_means
@@ -25,7 +25,6 @@ def plain_reference(predicted: list[int], labels: list[int]) -> dict[str, float]
     }
 
 
-@settings(deadline=None, max_examples=100)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(-1, 3)), min_size=1, max_size=20))
 def test_agrees_with_the_definitions(pairs):
     predicted, labels = (list(column) for column in zip(*pairs, strict=True))

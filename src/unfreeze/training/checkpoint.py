@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +36,7 @@ def describe_model(model: VideoClassifier, name: str, anatomy: Mapping[str, Any]
     return {
         "name": name,
         "tasks": {task: list(classes) for task, classes in model.tasks.items()},
-        "preprocessing": plain(asdict(model.preprocessing)),
+        "preprocessing": model.preprocessing.to_dict(),
         "anatomy": plain(anatomy),
         "state": model.state_dict(),
     }

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,9 @@ from unfreeze.training.evaluate import evaluate
 from unfreeze.training.losses import count_labelled, mean_over_tasks, summed_losses
 from unfreeze.training.precision import autocast
 from unfreeze.training.seeding import seed_epoch
-from unfreeze.training.session import Session
+
+if TYPE_CHECKING:
+    from unfreeze.training.session import Session
 
 T = TypeVar("T")
 

@@ -13,6 +13,7 @@ from torchmetrics.functional.classification import (
     multiclass_recall,
 )
 
+from unfreeze.history import Mode
 from unfreeze.options import nearest
 from unfreeze.training.losses import MASKED
 
@@ -60,7 +61,7 @@ def with_means(by_task: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     return means | {f"{task}/{name}": values[name] for task, values in counted.items() for name in names}
 
 
-def check_monitor(monitor: str, tasks: Sequence[str]) -> str:
+def check_monitor(monitor: str, tasks: Sequence[str]) -> Mode:
     """The mode of a monitored metric: ``min`` for a loss, else ``max``.
 
     Raises:

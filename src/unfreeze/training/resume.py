@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from unfreeze.data import Manifest
+from unfreeze.history import Mode
 from unfreeze.optim import build_scheduler
 from unfreeze.strategies import Strategy
 from unfreeze.training.config import FREE_ON_RESUME, TrainConfig, resolved
@@ -42,8 +43,18 @@ def check_flags(config: TrainConfig, strategy: Strategy, checkpoint: Mapping[str
         )
 
 
-def check_length(config: TrainConfig, checkpoint: Mapping[str, Any], steps_per_epoch: int, mode: Any) -> None:
+def check_length(
+    config: TrainConfig,
+    checkpoint: Mapping[str, Any],
+    rates: Sequence[float],
+    *,
+    steps_per_epoch: int,
+    mode: Mode,
+) -> None:
     """A run may be made longer or shorter where its learning rates do not depend on its length.
+
+    Args:
+        rates: the learning rate of each parameter group at the start of the run.
 
     Raises:
         ValueError: the scheduler was laid out for another number of epochs.
@@ -51,14 +62,14 @@ def check_length(config: TrainConfig, checkpoint: Mapping[str, Any], steps_per_e
     was, now = checkpoint["config"]["epochs"], config.epochs
     if was == now:
         return
+    groups = [{"params": [torch.zeros(1)], "lr": rate} for rate in rates]
     layouts = [
         build_scheduler(
             config.scheduler,
-            torch.optim.SGD([torch.zeros(1)], lr=config.lr, momentum=0.9),
+            torch.optim.SGD(groups, lr=config.lr, momentum=0.9),
             epochs=epochs,
             steps_per_epoch=steps_per_epoch,
             mode=mode,
-            warmup_epochs=config.warmup_epochs,
             **(config.scheduler_args or {}),
         ).state_dict()
         for epochs in (was, now)

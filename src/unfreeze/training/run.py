@@ -1,0 +1,196 @@
+"""One run from its flags to its files: build everything, then train."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unfreeze.data import ClipDataset, Manifest, load_manifest, make_loader
+from unfreeze.freezer import Freezer
+from unfreeze.models import build_model
+from unfreeze.optim import build_optimizer, build_scheduler
+from unfreeze.report.plot import plot_run
+from unfreeze.report.tables import summary_table
+from unfreeze.strategies import Strategy
+from unfreeze.training.board import Board
+from unfreeze.training.checkpoint import load_checkpoint
+from unfreeze.training.config import TrainConfig, resolve_epochs, resolved
+from unfreeze.training.device import parallelise, pick_device
+from unfreeze.training.interrupt import Interrupt, Interrupted
+from unfreeze.training.loop import fit
+from unfreeze.training.metrics import check_monitor
+from unfreeze.training.precision import make_scaler
+from unfreeze.training.resume import check_data, check_flags, check_length, fingerprint
+from unfreeze.training.rundir import RunDir, find_run
+from unfreeze.training.seeding import deterministic, seed_epoch
+from unfreeze.training.session import Session
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What came of a run.
+
+    Attributes:
+        run_dir: the folder with its files.
+        rows: a record per finished epoch, as in ``metrics.jsonl``.
+        best: ``{"epoch": …, "value": …}`` of the monitored metric, or None where it never had a value.
+        interrupted: Ctrl-C ended it before its last epoch.
+    """
+
+    run_dir: Path
+    rows: list[dict[str, Any]]
+    best: dict[str, Any] | None
+    interrupted: bool
+
+
+def train(config: TrainConfig, strategy: Strategy, console: Any) -> RunResult:
+    """Train as ``config`` and ``strategy`` say, into a new run folder or, with ``config.resume``, into an old one.
+
+    Args:
+        console: where the user reads along, a ``RunConsole``.
+
+    Raises:
+        ValueError: flags, data or weights that do not fit; one line says which and what to do.
+        OSError: a file cannot be read or written.
+    """
+    config = resolve_epochs(config, strategy)
+    device = pick_device(config.device)
+    with deterministic(device):
+        session = build(config, strategy, device, console)
+        interrupted = False
+        try:
+            with session.interrupt:
+                fit(session)
+        except Interrupted:
+            interrupted = True
+        finally:
+            session.board.close()
+        conclude(session, interrupted)
+    return RunResult(session.run_dir.path, session.rows, session.best, interrupted)
+
+
+def build(config: TrainConfig, strategy: Strategy, device: Any, console: Any) -> Session:
+    """Everything that a run is made of, checked, with the state of the resumed run where there is one."""
+    before = None
+    if config.resume is not None:
+        folder = RunDir(find_run(config.resume, config.output))
+        before = load_checkpoint(folder.last)
+        check_flags(config, strategy, before, folder.path)
+    notes: list[str] = []
+    say: Callable[[str], None] = notes.append
+
+    manifest = load_manifest(
+        config.data, tasks=config.tasks, val_fraction=config.val_fraction, seed=config.seed
+    )
+    notes.extend(manifest.notes)
+    mode = check_monitor(config.monitor, tuple(manifest.tasks))
+    if before is not None:
+        check_data(manifest, before, folder.path)
+
+    seed_epoch(config.seed, 0)
+    model = build_model(config.model, manifest.tasks, weights=config.weights, log=say).to(device)
+    parallel = parallelise(model, config.parallel, device)
+    freezer = Freezer(
+        model, strategy, monitor=config.monitor, mode=mode, thaw_warmup_steps=config.thaw_warmup_steps
+    )
+    train_loader, val_loader = _loaders(config, manifest, model, device)
+
+    groups = freezer.param_groups(
+        lr=config.lr,
+        head_lr=config.head_lr,
+        backbone_lr=config.backbone_lr,
+        layer_decay=config.layer_decay,
+        weight_decay=config.weight_decay,
+    )
+    optimizer = build_optimizer(
+        config.optimizer,
+        groups,
+        lr=config.lr,
+        weight_decay=config.weight_decay,
+        **(config.optimizer_args or {}),
+    )
+    steps_per_epoch = -(-len(train_loader) // config.accumulate)
+    schedule = build_scheduler(
+        config.scheduler,
+        optimizer,
+        epochs=config.epochs,
+        steps_per_epoch=steps_per_epoch,
+        mode=mode,
+        warmup_epochs=config.warmup_epochs,
+        **(config.scheduler_args or {}),
+    )
+    freezer.attach(optimizer, schedule)
+    scaler = make_scaler(device, config.precision)
+
+    rows, best = [], None
+    if before is not None:
+        check_length(config, before, steps_per_epoch, mode)
+        model.load_state_dict(before["model"]["state"])
+        state = before["training"]
+        optimizer.load_state_dict(state["optimizer"])
+        schedule.load_state_dict(state["schedule"])
+        scaler.load_state_dict(state["scaler"])
+        freezer.load_state_dict(state["freezer"])
+        rows, best = before["rows"], before["best"]
+        run_dir = folder
+        run_dir.rewrite(rows)
+    else:
+        run_dir = RunDir.create(config.output, config.run_dir, f"{config.model}_{strategy.name}")
+    run_dir.write_config(resolved(config, strategy))
+    session = Session(
+        config=config,
+        strategy=strategy,
+        device=device,
+        model=model,
+        parallel=parallel,
+        freezer=freezer,
+        optimizer=optimizer,
+        schedule=schedule,
+        scaler=scaler,
+        train_loader=train_loader,
+        val_loader=val_loader,
+        mode=mode,
+        data=fingerprint(manifest),
+        run_dir=run_dir,
+        board=Board(run_dir.path, [block.name for block in freezer.anatomy.blocks], len(rows) + 1),
+        console=console,
+        interrupt=Interrupt(),
+        rows=rows,
+        best=best,
+    )
+    session.say(notes)
+    if before is None:
+        session.save_last()  # so that also a run that ends in its first epoch can be resumed
+    return session
+
+
+def conclude(session: Session, interrupted: bool) -> None:
+    """The plot, the table of epochs, and where everything is."""
+
+
+def _loaders(config: TrainConfig, manifest: Manifest, model: Any, device: Any) -> tuple[Any, Any]:
+    """The training clips, in an order and with crops of their own in each epoch, and the validation clips."""
+    datasets = (
+        ClipDataset(
+            manifest.split(split),
+            manifest.tasks,
+            model.preprocessing,
+            train=split == "train",
+            seed=config.seed,
+            augment=config.augment,
+            flip=config.flip,
+        )
+        for split in ("train", "val")
+    )
+    train_loader, val_loader = (
+        make_loader(
+            dataset,
+            batch_size=config.batch_size,
+            workers=config.workers,
+            pin_memory=device.type == "cuda",
+        )
+        for dataset in datasets
+    )
+    return train_loader, val_loader
