@@ -31,11 +31,12 @@ def main(argv: Sequence[str] | None = None, *, command: str | None = None, progr
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")
     try:
-        if command is not None:
-            return _module(command).run(words, program)
-        return _dispatch(words, program)
-    except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else 0
+        try:
+            code = _dispatch(words, program) if command is None else _module(command).run(words, program)
+        except SystemExit as stop:  # --help
+            code = stop.code if isinstance(stop.code, int) else 0
+        sys.stdout.flush()
+        return code
     except KeyboardInterrupt:
         print(f"{program}: stopped by Ctrl-C", file=sys.stderr)
         return 130
