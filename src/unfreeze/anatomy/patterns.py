@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
 from unfreeze.anatomy.tree import Tree, is_below
+from unfreeze.options import nearest
 
 
 def topmost(names: Iterable[str], pattern: str) -> list[str]:
@@ -36,9 +36,9 @@ def resolve(tree: Tree, patterns: Sequence[str], what: str) -> list[str]:
     for pattern in patterns:
         matches = topmost(by_plain_name, pattern)
         if not matches:
-            close = difflib.get_close_matches(pattern, by_plain_name, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
-            raise ValueError(f"{what}: no module is called {pattern!r}{hint}")
+            raise ValueError(
+                f"{what}: no module is called {pattern!r}{nearest(pattern, list(by_plain_name))}"
+            )
         for name in dict.fromkeys(by_plain_name[match] for match in matches):
             rival = next((there for there in taken if is_below(name, there) or is_below(there, name)), None)
             if rival is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from unfreeze.anatomy.unwrap import unwrap
+from unfreeze.options import nearest
 
 
 @dataclass(frozen=True)
@@ -63,11 +63,9 @@ class Anatomy:
         for part in self.parts:
             if part.name == name:
                 return part
-        close = difflib.get_close_matches(name, [part.name for part in self.parts], n=1)
-        hint = (
-            f"did you mean {close[0]!r}?" if close else f"there are {', '.join(p.name for p in self.parts)}"
-        )
-        raise ValueError(f"no block or head is called {name!r}; {hint}")
+        names = [part.name for part in self.parts]
+        hint = nearest(name, names) or f"; there are {', '.join(names)}"
+        raise ValueError(f"no block or head is called {name!r}{hint}")
 
     def sizes(self, model: nn.Module) -> dict[str, int]:
         """Parameters (elements) of every part by name, counted on ``model``, wrapped or not; tied ones once.
