@@ -77,12 +77,15 @@ def assemble(tree: Tree, blocks: Sequence[Unit], heads: Sequence[str], to_heads:
         ]
     parameters = _tensors(tree, part_of, "parameters", len(names))
     buffers = _tensors(tree, part_of, "buffers", len(names))
+    inside: dict[str, set[int]] = {}  # module -> the parts of all that is at or below it
+    for atom, index in part_of.items():
+        for name in (atom, *ancestors(atom)):
+            inside.setdefault(name, set()).add(index)
     modules: list[list[str]] = [[] for _ in names]
     for name in tree.modules:
-        its = {index for atom, index in part_of.items() if is_below(atom, name)}
         # a wrapped inner module and its wrapper hold the same atoms and so go together
-        if name and len(its) == 1 and name not in spanning:
-            modules[next(iter(its))].append(name)
+        if name and name not in spanning and len(its := inside.get(name, set())) == 1:
+            modules[min(its)].append(name)
     parts = [Part(*each) for each in zip(names, parameters, buffers, map(tuple, modules), strict=True)]
     return Anatomy(heads=tuple(parts[len(blocks) :]), blocks=tuple(parts[: len(blocks)]))
 
