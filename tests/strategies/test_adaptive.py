@@ -145,6 +145,10 @@ def test_a_metric_that_is_not_finite_is_warned_of_once(play, r3d_18, bad):
     assert f"val/accuracy {bad}, best 0.5 (epoch 1)" in decisions[2].reason
 
 
+def test_every_decision_is_marked_as_measured(play, r3d_18):
+    assert all(decision.measured for decision in play(Adaptive(), r3d_18, [0.5, 0.5]))
+
+
 def test_a_run_that_never_measured_says_that_there_is_no_best(play, r3d_18):
     assert play(Adaptive(), r3d_18, [NAN])[-1].reason == "val/accuracy nan, no best yet"
 

@@ -59,9 +59,8 @@ class Adaptive(Strategy):
         """
         epoch, total = history.next_epoch, total_parameters(blocks)
         if not history.records:
-            return Decision(
-                epoch, (), "the backbone is frozen until the metric stops improving", target=total
-            )
+            reason = "the backbone is frozen until the metric stops improving"
+            return Decision(epoch, (), reason, target=total, measured=True)
         metric, mode = history.watched()
         most = sum(block.parameters > 0 for block in blocks)
         state = _State()
@@ -69,7 +68,8 @@ class Adaptive(Strategy):
             state = self._after(state, number, value if mode == "max" else -value, most)
         reason = f"{metric} {value:.4g}, {self._standing(state, mode, most)}"
         warnings = () if math.isfinite(value) else (self._warning(metric, number, value),)
-        return Decision(epoch, last_blocks(blocks, state.thawed), reason, target=total, warnings=warnings)
+        trainable = last_blocks(blocks, state.thawed)
+        return Decision(epoch, trainable, reason, target=total, warnings=warnings, measured=True)
 
     def _after(self, state: _State, epoch: int, value: float, most: int) -> _State:
         """The state after one more epoch; the higher its ``value`` the better; ``most`` blocks can thaw."""

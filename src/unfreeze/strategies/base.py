@@ -32,7 +32,8 @@ class Decision:
     ``trainable`` names blocks from input to output; heads always train and are not listed. ``lr_scales``
     multiplies the learning rate of a block (1 where absent). ``target`` is the number of backbone parameters
     that the strategy is on its way to, for the progress line. ``reason`` says why in one line, ``warnings``
-    what the user must know.
+    what the user must know. ``measured`` means that it follows from measurements, not from the clock
+    alone, so that the log gives the reason in every epoch.
     """
 
     epoch: int
@@ -41,6 +42,7 @@ class Decision:
     lr_scales: Mapping[str, float] = field(default_factory=dict)
     target: int | None = None
     warnings: tuple[str, ...] = ()
+    measured: bool = False
 
 
 @dataclass(frozen=True)
