@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, TypedDict
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -13,9 +13,7 @@ from unfreeze.data.decode import VideoInfo, read_frames
 from unfreeze.data.manifest import Sample
 from unfreeze.data.sampling import segment_times, window_times
 from unfreeze.data.transforms import Augment, evaluation_transform, training_transform
-
-if TYPE_CHECKING:
-    from unfreeze.preprocessing import Preprocessing
+from unfreeze.preprocessing import Preprocessing
 
 MASKED = -1
 

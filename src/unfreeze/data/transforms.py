@@ -6,13 +6,12 @@ They see all frames of a clip as one batch of pictures, so one random draw holds
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torchvision.transforms import InterpolationMode, v2
 
-if TYPE_CHECKING:
-    from unfreeze.preprocessing import Preprocessing
+from unfreeze.preprocessing import Preprocessing
 
 Augment = Literal["none", "light"]
 Transform = Callable[[torch.Tensor], torch.Tensor]
