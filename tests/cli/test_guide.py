@@ -10,10 +10,8 @@ import pytest
 
 from unfreeze import strategies
 from unfreeze.cli import main
-from unfreeze.cli.parser import parse
-from unfreeze.cli.strategy import choose, is_strategy_flag
-from unfreeze.cli.train import groups
-from unfreeze.training.config import TrainConfig, resolve_epochs
+from unfreeze.cli.train import groups, requested
+from unfreeze.training.config import resolve_epochs
 
 ROOT = Path(__file__).resolve().parents[2]
 GUIDE = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
@@ -98,10 +96,9 @@ def test_the_guides_tables_say_the_defaults() -> None:
     ],
 )
 def test_a_command_means_what_it_says(words: str, strategy: strategies.Strategy, epochs: int) -> None:
-    given = parse(words.split(), groups(), program="train.py", description="", reads_config=True)
-    assert choose(given) == strategy
-    config = TrainConfig(**{name: value for name, value in given.items() if not is_strategy_flag(name)})
-    assert resolve_epochs(config, strategy).epochs == epochs
+    config, chosen = requested(words.split(), "train.py")
+    assert chosen == strategy
+    assert resolve_epochs(config, chosen).epochs == epochs
 
 
 ALL = {" ".join(words): words for words in [[], *training(GUIDE), *training(README)]}

@@ -8,6 +8,7 @@ from typing import Any
 from unfreeze.cli.flags import Flag, Group, flags_of
 from unfreeze.cli.parser import parse
 from unfreeze.cli.strategy import choose, is_strategy_flag, strategy_groups
+from unfreeze.strategies import Strategy
 from unfreeze.training.config import TrainConfig
 from unfreeze.training.rundir import find_run
 
@@ -19,17 +20,30 @@ _TITLES = {"data": "data", "model": "model", "epochs": "optimization", "device":
 
 def run(argv: Sequence[str], program: str) -> int:
     """Train as ``argv`` says: 0, or 130 after Ctrl-C."""
-    given = _given(argv, program)
-    strategy = choose(given)
-    config = TrainConfig(**{name: value for name, value in given.items() if not is_strategy_flag(name)})
+    config, strategy = requested(argv, program)
 
     # torch takes its time; --help and wrong flags do not wait for it
-    from rich.console import Console
-
+    from unfreeze.report.console import RunConsole
     from unfreeze.training.run import train
 
-    result = train(config, strategy, Console())
+    result = train(config, strategy, RunConsole())
     return 130 if result.interrupted else 0
+
+
+def requested(argv: Sequence[str], program: str) -> tuple[TrainConfig, Strategy]:
+    """What the flags ask for; those of a resumed run, in its ``config.yaml``, are under those of ``argv``.
+
+    Raises:
+        ValueError: a flag, key or value is wrong, or contradicts another.
+        OSError: a config file cannot be read.
+    """
+    words = list(argv)
+    given = _parse(words, program)
+    if given.get("resume") is not None and not any(word.split("=")[0] == "--config" for word in words):
+        folder = find_run(given["resume"], given.get("output", TrainConfig.output))
+        given = _parse(["--config", str(folder / "config.yaml"), *words], program)
+    own = {name: value for name, value in given.items() if not is_strategy_flag(name)}
+    return TrainConfig(**own), choose(given)
 
 
 def groups() -> tuple[Group, ...]:
@@ -41,16 +55,6 @@ def groups() -> tuple[Group, ...]:
         found.setdefault(title, []).append(flag)
     data, model, *rest = (Group(title, tuple(flags)) for title, flags in found.items())
     return (data, model, *strategy_groups(), *rest)
-
-
-def _given(argv: Sequence[str], program: str) -> dict[str, Any]:
-    """The flags that the user wrote; a resumed run's own are in its ``config.yaml``."""
-    words = list(argv)
-    given = _parse(words, program)
-    if given.get("resume") is not None and not any(word.split("=")[0] == "--config" for word in words):
-        folder = find_run(given["resume"], given.get("output", TrainConfig.output))
-        given = _parse(["--config", str(folder / "config.yaml"), *words], program)
-    return given
 
 
 def _parse(words: Sequence[str], program: str) -> dict[str, Any]:
