@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+import torch
 import torchvision
 from torch import nn
 
@@ -158,3 +159,26 @@ def test_structure_agrees_with_the_declaration(name: str) -> None:
     declared = dissect(model)
     model.__class__ = type("Stranger", (nn.Module,), {"forward": type(model).forward})
     assert dissect(model) == declared
+
+
+@pytest.mark.usefixtures("meta")
+@pytest.mark.parametrize("name", ["r3d_18", "mvit_v2_s", "swin3d_t", "s3d"])
+def test_blocks_of_torchvision_run_in_their_order(name: str) -> None:
+    model = torchvision.models.get_model(name, weights=None)
+    clip = torch.empty(1, 3, 16, 224, 224)
+    assert dissect(model, example=clip) == dissect(model)
+
+
+@pytest.mark.usefixtures("meta")
+def test_timms_order_counts_where_modules_are_registered_in_another() -> None:
+    """All patch embeddings of Twins are registered before all blocks; each belongs to the stage behind it."""
+    timm = pytest.importorskip("timm")
+    model = timm.create_model("twins_pcpvt_small")
+    anatomy = dissect(model)
+    assert [block.name for block in anatomy.blocks] == [
+        "stem",
+        *staged("blocks.{}.{}", {0: 3, 1: 4, 2: 6, 3: 3}),
+    ]
+    assert {"patch_embeds.1", "blocks.1.0"} <= set(anatomy.part("blocks.1.0").roots)
+    run = dissect(model, example=torch.empty(1, 3, 224, 224))
+    assert [block.parameters for block in run.blocks] == [block.parameters for block in anatomy.blocks]

@@ -15,7 +15,7 @@ from unfreeze.anatomy.place import assemble, fold
 from unfreeze.anatomy.structure import gather_stem, structural
 from unfreeze.anatomy.tree import Tree, ancestors, is_below
 from unfreeze.anatomy.types import Anatomy
-from unfreeze.anatomy.units import Unit, collect, is_norm
+from unfreeze.anatomy.units import Unit, collect, in_order, is_norm
 from unfreeze.anatomy.unwrap import unwrap
 
 
@@ -57,7 +57,7 @@ def dissect(
         units = _callers_units(tree, resolve(tree, blocks, "blocks"), head_roots)
     elif said is not None:
         roots = {root: unit for unit in said.units for root in unit.roots if not _inside(root, head_roots)}
-        units = list(collect(tree, roots, head_roots))
+        units = in_order(list(collect(tree, roots, head_roots)), said.units)
     else:
         units = list(structural(tree, head_roots))
     if calls is not None and blocks is None:
@@ -96,18 +96,7 @@ def _callers_units(tree: Tree, chosen: list[str], heads: tuple[str, ...]) -> lis
             f"blocks: no pattern covers {', '.join(uncovered[:5])}{more}, which own parameters: "
             "add them to blocks=[…] or heads=[…]"
         )
-    following: dict[str, list[Unit]] = {}
-    before: list[Unit] = []
-    current = before
-    for unit in found:
-        if unit.chosen:
-            current = following.setdefault(unit.name, [])
-        else:
-            current.append(unit)
-    ordered = list(before)
-    for name in chosen:
-        ordered += [roots[name], *following[name]]
-    return ordered
+    return in_order(found, tuple(roots.values()))
 
 
 def _inside(name: str, roots: tuple[str, ...]) -> bool:

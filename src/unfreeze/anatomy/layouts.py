@@ -155,7 +155,7 @@ def _timm(tree: Tree, owner: str, module: nn.Module) -> Declaration | None:
             covered.append(name)
             by_group.setdefault(next(iter(its)), []).append(name)  # type: ignore[arg-type]
     units = []
-    for group, roots in by_group.items():
+    for group, roots in sorted(by_group.items()):
         texts = {join(owner, text) for text in labels[group]} & set(tree.modules)
         named_by = sorted(texts, key=tree.parameters) or sorted(roots, key=tree.parameters)
         is_stem = group in stems

@@ -57,6 +57,19 @@ def collect(tree: Tree, roots: dict[str, Unit], skip: tuple[str, ...], top: str 
             yield Unit(name, (name,))
 
 
+def in_order(units: list[Unit], order: tuple[Unit, ...]) -> list[Unit]:
+    """Chosen units in the given order; every find stays behind the chosen unit that it follows."""
+    before: list[Unit] = []
+    following: dict[str, list[Unit]] = {}
+    current = before
+    for unit in units:
+        if unit.chosen:
+            following[unit.name] = current = [unit]
+        else:
+            current.append(unit)
+    return before + [unit for chosen in order for unit in following.get(chosen.name, ())]
+
+
 def is_norm(module: nn.Module) -> bool:
     """Whether a leaf normalises: BatchNorm, LayerNorm, RMSNorm … and their kin in other libraries, by class
     name.
