@@ -30,6 +30,7 @@ _STYLE: Any = {
     "xtick.color": _INK,
     "ytick.color": _INK,
     "legend.frameon": False,
+    "text.parse_math": False,  # a task may be called $x$
     "legend.fontsize": 8.5,
 }
 _FEW_EPOCHS = 40  # so many have room for a marker and for a line between them
