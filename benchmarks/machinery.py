@@ -88,8 +88,8 @@ def epoch_milliseconds(runs: int = 5, epochs: int = 12) -> list[float]:
 def step_ratios(strategy: str, blocks: int, pairs: int) -> list[float]:
     """Time of a training step with the Freezer over that of the same step by hand, minus 1, pair by pair.
 
-    Both arms train the same layers of equal models on the same batch; which goes first is drawn by lot. Processor
-    time of one thread, which other programs on the machine disturb less than the clock on the wall.
+    Both arms train the same layers of equal models on the same batch; which goes first is drawn by lot.
+    Processor time of one thread, which other programs disturb less than the clock on the wall.
     """
     rule = (
         get(strategy)() if strategy == "head_only" else get(strategy)(phase1_epochs=0, unfreeze_blocks=blocks)

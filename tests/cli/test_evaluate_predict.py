@@ -42,6 +42,7 @@ def test_metrics_are_sorted_by_task_with_the_mean_at_the_end() -> None:
     }
     assert list(per_task(metrics))[-1] == "mean"
     assert per_task({"loss": 0.4, "a/loss": 0.4}) == {"a": {"loss": 0.4}}
+    assert per_task({"a/loss": float("inf")}) == {"a": {"loss": None}}
 
 
 def test_evaluate_measures_what_training_measured(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -85,16 +86,17 @@ def run(argv: Sequence[str], program: str) -> int:
     return 0
 
 
-def per_task(metrics: Mapping[str, float]) -> dict[str, dict[str, float]]:
+def per_task(metrics: Mapping[str, float]) -> dict[str, dict[str, float | None]]:
     """``{"motion/accuracy": …, "accuracy": …}`` as ``{"motion": {"accuracy": …}, "mean": {…}}``.
 
-    The mean over tasks comes last, and only where there are several.
+    The mean over tasks comes last, and only where there are several. A value that is not finite becomes None,
+    as JSON has no NaN.
     """
-    tasks: dict[str, dict[str, float]] = {}
-    mean: dict[str, float] = {}
+    tasks: dict[str, dict[str, float | None]] = {}
+    mean: dict[str, float | None] = {}
     for name, value in metrics.items():
         task, _, metric = name.rpartition("/")
-        (tasks.setdefault(task, {}) if task else mean)[metric] = value
+        (tasks.setdefault(task, {}) if task else mean)[metric] = value if math.isfinite(value) else None
     return {**tasks, "mean": mean} if len(tasks) > 1 else tasks
 
 
@@ -113,16 +115,18 @@ def _manifest(
     )
 
 
-def _print_table(by_task: Mapping[str, Mapping[str, float]]) -> None:
+def _print_table(by_task: Mapping[str, Mapping[str, float | None]]) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     names = list(next(iter(by_task.values())))
     table = Table("task")
     for name in names:
         table.add_column(name, justify="right")
     for task, metrics in by_task.items():
-        table.add_row(task, *(f"{metrics[name]:.4f}" for name in names))
+        cells = [metrics[name] for name in names]
+        table.add_row(Text(task), *("none" if cell is None else f"{cell:.4f}" for cell in cells))
     Console().print(table)
 
 
