@@ -37,11 +37,11 @@ def epoch_record(
         data_wait: the share (0 … 1) of the training part spent waiting for data.
 
     Returns:
-        ``epoch``, ``seconds``, ``train`` and ``val`` (values by name, without prefix), ``monitor`` (``name``,
-        ``value``, ``best``, ``best_epoch``), ``params`` (the status), ``trainable_blocks`` and ``blocks`` (names
-        from input to output), ``learning_rates``, ``decision`` (``reason``, ``target``, ``lr_scales``,
-        ``warnings``), ``data_wait``, ``clips_per_second``. A value that is not finite is None, as JSON has no
-        NaN.
+        ``epoch``, ``seconds``, ``train`` and ``val`` (values by name, without prefix), ``monitor``
+        (``name``, ``value``, ``best``, ``best_epoch``), ``params`` (the status),
+        ``trainable_blocks`` and ``blocks`` (from input to output), ``learning_rates``, ``decision``
+        (``reason``, ``target``, ``lr_scales``, ``warnings``), ``data_wait``, ``clips_per_second``.
+        A value that is not finite is None, as JSON has no NaN.
     """
     decision = transition.decision
     record = {
