@@ -176,6 +176,15 @@ def test_layers_in_a_row_are_no_parallel_heads() -> None:
     assert heads(anatomy) == ["three"]
 
 
+def test_a_parametrized_head(account: Account) -> None:
+    model = Net()
+    nn.utils.parametrizations.weight_norm(model.head)
+    anatomy = dissect(model)
+    assert heads(anatomy) == ["head"]
+    assert anatomy.sizes(model)["head"] == 3 * 4 + 3 + 3
+    account(model, anatomy)
+
+
 def test_heads_in_a_module_dict(account: Account) -> None:
     model = nn.Module()
     model.backbone = Net()

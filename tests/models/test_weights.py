@@ -2,6 +2,7 @@
 
 import urllib.error
 from collections.abc import Callable
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,11 @@ def test_keys_that_do_not_fit_are_listed(state: dict[str, Tensor], tmp_path: Pat
     assert "--model" in message
 
 
+def test_weights_of_another_model_name_it(state: dict[str, Tensor], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"does not fit mvit_micro: .* or they fit --model r3d_micro$"):
+        load(write(tmp_path / "w.pth", state), "mvit_micro")
+
+
 def not_there(folder: Path) -> Path:
     (folder / "r3d_micro.pth").write_bytes(b"")
     return folder / "r3d_mikro.pth"
@@ -198,7 +204,12 @@ def test_default_weights_come_from_torchvision(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize(
     "failure",
-    [urllib.error.URLError("no route"), OSError(28, "no route"), RuntimeError("no route\nbad hash")],
+    [
+        urllib.error.URLError("no route"),
+        OSError(28, "no route"),
+        RuntimeError("no route\nbad hash"),
+        HTTPException("no route"),
+    ],
 )
 def test_a_failed_download_says_what_to_do(failure: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     def download(url: str, **_: Any) -> dict[str, Tensor]:

@@ -87,7 +87,8 @@ def is_dropout(module: nn.Module) -> bool:
 
 def is_working(module: nn.Module) -> bool:
     """Whether a leaf is a linear layer or a convolution, so that it could be a classifier."""
-    leaf = next(module.children(), None) is None
+    # weight norm and its kin hang a container of that name below the layer
+    leaf = all(name == "parametrizations" for name, _ in module.named_children())
     return leaf and any(word in type(module).__name__ for word in _WORKING)
 
 

@@ -6,13 +6,14 @@ import json
 import pickle
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from unfreeze.models.registry import PRETRAINED, Backbone
+from unfreeze.models.registry import BACKBONES, PRETRAINED, Backbone
 from unfreeze.options import nearest
 from unfreeze.preprocessing import Preprocessing
 
@@ -78,11 +79,25 @@ def fit(network: nn.Module, weights: Weights, row: Backbone) -> None:
     kinds = (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
     problems = [f"{len(names)} {kind}: {_some(names)}" for kind, names in kinds if names]
     if problems:
+        owner = _owner(weights.state)
+        remedy = f"they fit --model {owner}" if owner else "name the model that they belong to with --model"
         raise ValueError(
             f"{weights.source} does not fit {row.name}: {'; '.join(problems)}; "
-            f"give weights of {row.name}, or name the model that they belong to with --model"
+            f"give weights of {row.name}, or {remedy}"
         )
     network.load_state_dict(dict(weights.state), strict=not absent)
+
+
+def _owner(state: Mapping[str, Tensor]) -> str | None:
+    """The backbone that these weights do fit, if any."""
+    for row in BACKBONES.values():
+        with torch.device("meta"):
+            network = row.build().state_dict()
+        shapes = {key: t.shape for key, t in network.items() if not key.startswith(row.classifier + ".")}
+        rest = {key: t.shape for key, t in state.items() if not key.startswith(row.classifier + ".")}
+        if shapes == rest:
+            return row.name
+    return None
 
 
 def _shipped(row: Backbone) -> Weights:
@@ -97,7 +112,7 @@ def _download(row: Backbone) -> tuple[Mapping[str, Tensor], str]:
     source = chosen.url.rsplit("/", 1)[-1]
     try:
         state = chosen.get_state_dict(progress=True, check_hash=True, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, pickle.UnpicklingError) as error:  # no network, wrong hash, bad cache
+    except (OSError, HTTPException, RuntimeError, pickle.UnpicklingError) as error:  # or a damaged cache
         raise OSError(
             f"cannot download {source} ({_reason(error)}); download it elsewhere and give its path with "
             "--weights, or train from scratch with --weights none"
