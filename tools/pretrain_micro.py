@@ -163,9 +163,8 @@ def main() -> None:
     parser.add_argument(
         "--seed", type=int, default=0, help="initial weights, order and augmentation (default: 0)"
     )
-    parser.add_argument(
-        "--steps", type=int, default=2000, help="optimizer steps, 64 clips each (default: 2000)"
-    )
+    parser.add_argument("--steps", type=int, default=2000, help="optimizer steps (default: 2000)")
+    parser.add_argument("--batch-size", type=int, default=64, help="clips in a step (default: 64)")
     parser.add_argument("--lr", type=float, default=2e-3, help="peak learning rate of AdamW (default: 0.002)")
     parser.add_argument(
         "--scenes", type=int, default=10_000, help="training scenes to render (default: 10000)"
@@ -215,9 +214,9 @@ def main() -> None:
 
     began, order, running = time.monotonic(), torch.empty(0, dtype=torch.long), 0.0
     for step in range(1, args.steps + 1):
-        if len(order) < 64:
+        if len(order) < args.batch_size:
             order = torch.randperm(args.scenes, generator=rng)
-        batch, order = order[:64], order[64:]
+        batch, order = order[: args.batch_size], order[args.batch_size :]
         videos, labels = augmented(train.videos[batch], train.labels[batch], rng)
         model.train()
         with torch.autocast("cpu", torch.bfloat16, enabled=args.bf16):
