@@ -116,7 +116,19 @@ def test_a_terminal_sees_how_far_the_epoch_is_and_how_it_goes():
     shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", out.getvalue())
     assert "Epoch 3/12" in shown
     assert "4/4" in shown
-    assert "loss 0.5  41.0 clips/s  12% waiting for data" in shown
+    assert "loss 0.5  41 clips/s  12% data wait" in shown
+
+
+@pytest.mark.usefixtures("_always_drawn")
+@pytest.mark.parametrize("columns", [60, 80])
+def test_the_news_fit_into_a_small_terminal(monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    out = Terminal()
+
+    loop_over(RunConsole(out), batches=30)
+
+    assert "loss 0.5  41 clips/s  12% data wait" in re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", out.getvalue())
+    assert "…" not in out.getvalue()
 
 
 @pytest.mark.usefixtures("_always_drawn")

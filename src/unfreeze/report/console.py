@@ -12,7 +12,6 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
-    TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
 )
@@ -22,6 +21,7 @@ from unfreeze.report.lines import plain
 T = TypeVar("T")
 
 _SECONDS_BETWEEN_REFRESHES = 0.1
+_ROOM_FOR_A_BAR = 80  # columns; in a narrower terminal the numbers matter more
 
 
 class RunConsole:
@@ -52,12 +52,11 @@ class BatchProgress:
     def __init__(self, console: Console, title: str, total: int) -> None:
         # Drawn by track and show, not by a thread: data-loading workers are forked while the bar is up, and a
         # fork must not happen while another thread holds the console.
+        roomy = console.width >= _ROOM_FOR_A_BAR
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=None),
+            *([BarColumn(bar_width=14), TimeRemainingColumn(compact=True)] if roomy else []),
             MofNCompleteColumn(),
-            TaskProgressColumn(),
-            TimeRemainingColumn(),
             TextColumn("{task.fields[news]}", markup=False),
             console=console,
             auto_refresh=False,
@@ -91,7 +90,7 @@ class BatchProgress:
             clips_per_second: since the epoch began.
             waiting: the share (0 … 1) of the time spent waiting for data.
         """
-        news = f"loss {loss:.4g}  {clips_per_second:.1f} clips/s  {100 * waiting:.0f}% waiting for data"
+        news = f"loss {loss:.3g}  {clips_per_second:.3g} clips/s  {100 * waiting:.0f}% data wait"
         self._bar.update(self._task, news=news)
         self._draw()
 
