@@ -1,11 +1,17 @@
 """A tiny data set of real MP4 files: two tasks, one clip with a masked label."""
 
 import csv
+from contextlib import contextmanager
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+import torch
+
+from unfreeze import strategies
+from unfreeze.training.config import TrainConfig
+from unfreeze.training.run import train
 
 # (motion, colour, split); the empty label is masked
 CLIPS = [
@@ -40,3 +46,49 @@ def clips(tmp_path_factory) -> Path:
             write_clip(folder / f"{number}.mp4", motion, colour)
             writer.writerow([f"{number}.mp4", split, motion, colour])
     return folder / "labels.csv"
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Tiny tensors on a busy machine: threads would only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+class Quiet:
+    """A console that keeps what it is told."""
+
+    def __init__(self):
+        self.text = ""
+
+    def print(self, line):
+        self.text += f"{line}\n"
+
+    @contextmanager
+    def progress(self, label, total):
+        yield self
+
+    def track(self, items):
+        return items
+
+    def show(self, **numbers):
+        pass
+
+
+@pytest.fixture
+def console():
+    return Quiet()
+
+
+@pytest.fixture
+def run(clips, tmp_path, console):
+    """Trains r3d_micro from scratch on the tiny clips; keyword arguments are flags."""
+
+    def start(strategy="early_gradual", *, strategy_flags=None, **flags):
+        basis = {"data": str(clips), "weights": "none", "epochs": 2, "batch_size": 4, "workers": 0}
+        config = TrainConfig(**(basis | {"output": str(tmp_path / "runs")} | flags))
+        return train(config, strategies.get(strategy)(**(strategy_flags or {})), console)
+
+    return start

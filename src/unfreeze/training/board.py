@@ -43,5 +43,5 @@ class Board:
 def freeze_map(blocks: Sequence[str], trained: Sequence[Sequence[str]]) -> NDArray[np.float32]:
     """A picture (height, width, 3) in 0…1: a row per block, the output on top, and a column per epoch."""
     cells = np.array([[name in epoch for epoch in trained] for name in reversed(blocks)], dtype=bool)
-    colours = np.where(cells[..., None], np.float32(TRAINABLE), np.float32(FROZEN)).astype(np.float32)
+    colours = np.where(cells[..., None], TRAINABLE, FROZEN).astype(np.float32)
     return colours.repeat(_CELL, axis=0).repeat(_CELL, axis=1)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +37,7 @@ def fit(session: Session) -> None:
         seed_epoch(s.config.seed, epoch)
         transition = s.freezer.start_epoch()
         s.announce(transition)
-        rates = s.learning_rates()
+        rates = s.freezer.learning_rates()
 
         trained = train_epoch(s, epoch)
         s.val_loader.set_epoch(epoch)
@@ -49,7 +49,7 @@ def fit(session: Session) -> None:
                 device=s.device,
                 precision=s.config.precision,
             )
-        metrics = {f"train/{name}": value for name, value in trained.losses.items()}
+        metrics: dict[str, Any] = {f"train/{name}": value for name, value in trained.losses.items()}
         metrics |= {f"val/{name}": value for name, value in evaluated.metrics.items()}
 
         s.schedule.step_epoch(metrics[s.config.monitor])

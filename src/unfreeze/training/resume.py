@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,7 +16,7 @@ from unfreeze.strategies import Strategy
 from unfreeze.training.config import FREE_ON_RESUME, TrainConfig, resolved
 
 
-def check_flags(config: TrainConfig, strategy: Strategy, checkpoint: Mapping[str, Any], path: Path) -> None:
+def check_flags(config: TrainConfig, strategy: Strategy, checkpoint: Mapping[str, Any]) -> None:
     """A run goes on with the flags it was started with; those of the machine, and ``epochs``, may differ.
 
     Raises:
@@ -25,21 +24,21 @@ def check_flags(config: TrainConfig, strategy: Strategy, checkpoint: Mapping[str
             names it.
     """
     was, now = checkpoint["config"], resolved(config, strategy)
+    # flags that only one of them has belong to another strategy, which is among the differences then
     different = [
-        f"--{name} {_shown(now.get(name))} (was {_shown(was.get(name))})"
-        for name in dict.fromkeys([*now, *was])
-        if name not in FREE_ON_RESUME and name != "epochs" and now.get(name) != was.get(name)
+        f"--{name} {_shown(now[name])} (was {_shown(was[name])})"
+        for name in now
+        if name in was and name not in (*FREE_ON_RESUME, "epochs") and now[name] != was[name]
     ]
     if different:
         raise ValueError(
-            f"--resume {path}: the run was started with other flags: {', '.join(different)}; "
+            f"--resume {config.resume}: the run was started with other flags: {', '.join(different)}; "
             "leave them out, or start a new run"
         )
     assert config.epochs is not None, "epochs are resolved before"
     if config.epochs < checkpoint["epoch"]:
         raise ValueError(
-            f"--epochs {config.epochs}: the run in {path} has {checkpoint['epoch']} epochs already; "
-            "start a new run"
+            f"--epochs {config.epochs}: the run has {checkpoint['epoch']} epochs already; start a new run"
         )
 
 
@@ -60,6 +59,7 @@ def check_length(
         ValueError: the scheduler was laid out for another number of epochs.
     """
     was, now = checkpoint["config"]["epochs"], config.epochs
+    assert now is not None, "epochs are resolved before"
     if was == now:
         return
     groups = [{"params": [torch.zeros(1)], "lr": rate} for rate in rates]
@@ -90,12 +90,12 @@ def fingerprint(manifest: Manifest) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def check_data(manifest: Manifest, checkpoint: Mapping[str, Any], path: Path) -> None:
+def check_data(manifest: Manifest, checkpoint: Mapping[str, Any]) -> None:
     """Raises ValueError where the clips, their order, splits or labels are not those the run started with."""
     if fingerprint(manifest) != checkpoint["data"]:
         raise ValueError(
-            f"--resume {path}: the clips or labels in {manifest.source} have changed since the run was "
-            "started; put them back, or start a new run"
+            f"--resume: the clips or labels in {manifest.source} have changed since the run was started; "
+            "put them back, or start a new run"
         )
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from unfreeze.data import ClipDataset, Manifest, load_manifest, make_loader
 from unfreeze.freezer import Freezer
 from unfreeze.models import build_model
 from unfreeze.optim import build_optimizer, build_scheduler
+from unfreeze.report.console import RunConsole
 from unfreeze.report.plot import plot_run
-from unfreeze.report.tables import summary_table
+from unfreeze.report.table import summary_table
 from unfreeze.strategies import Strategy
 from unfreeze.training.board import Board
 from unfreeze.training.checkpoint import load_checkpoint
@@ -45,8 +48,8 @@ class RunResult:
     interrupted: bool
 
 
-def train(config: TrainConfig, strategy: Strategy, console: Any) -> RunResult:
-    """Train as ``config`` and ``strategy`` say, into a new run folder or, with ``config.resume``, into an old one.
+def train(config: TrainConfig, strategy: Strategy, console: RunConsole) -> RunResult:
+    """Train as ``config`` and ``strategy`` say, in a new run folder or, with ``config.resume``, an old one.
 
     Args:
         console: where the user reads along, a ``RunConsole``.
@@ -71,15 +74,14 @@ def train(config: TrainConfig, strategy: Strategy, console: Any) -> RunResult:
     return RunResult(session.run_dir.path, session.rows, session.best, interrupted)
 
 
-def build(config: TrainConfig, strategy: Strategy, device: Any, console: Any) -> Session:
+def build(config: TrainConfig, strategy: Strategy, device: torch.device, console: RunConsole) -> Session:
     """Everything that a run is made of, checked, with the state of the resumed run where there is one."""
-    before = None
-    if config.resume is not None:
-        folder = RunDir(find_run(config.resume, config.output))
-        before = load_checkpoint(folder.last)
-        check_flags(config, strategy, before, folder.path)
     notes: list[str] = []
-    say: Callable[[str], None] = notes.append
+    run_dir, before = None, None
+    if config.resume is not None:
+        run_dir = RunDir(find_run(config.resume, config.output))
+        before = load_checkpoint(run_dir.last)
+        check_flags(config, strategy, before)
 
     manifest = load_manifest(
         config.data, tasks=config.tasks, val_fraction=config.val_fraction, seed=config.seed
@@ -87,16 +89,22 @@ def build(config: TrainConfig, strategy: Strategy, device: Any, console: Any) ->
     notes.extend(manifest.notes)
     mode = check_monitor(config.monitor, tuple(manifest.tasks))
     if before is not None:
-        check_data(manifest, before, folder.path)
+        check_data(manifest, before)
 
-    seed_epoch(config.seed, 0)
-    model = build_model(config.model, manifest.tasks, weights=config.weights, log=say).to(device)
+    seed_epoch(config.seed, 0)  # fresh heads are random
+    model = build_model(config.model, manifest.tasks, weights=config.weights, log=notes.append).to(device)
     parallel = parallelise(model, config.parallel, device)
-    freezer = Freezer(
-        model, strategy, monitor=config.monitor, mode=mode, thaw_warmup_steps=config.thaw_warmup_steps
-    )
     train_loader, val_loader = _loaders(config, manifest, model, device)
+    steps_per_epoch = math.ceil(len(train_loader) / config.accumulate)
 
+    freezer = Freezer(
+        parallel,
+        strategy,
+        monitor=config.monitor,
+        mode=mode,
+        warmup_steps=round(config.warmup_epochs * steps_per_epoch),
+        thaw_warmup_steps=config.thaw_warmup_steps,
+    )
     groups = freezer.param_groups(
         lr=config.lr,
         head_lr=config.head_lr,
@@ -111,34 +119,35 @@ def build(config: TrainConfig, strategy: Strategy, device: Any, console: Any) ->
         weight_decay=config.weight_decay,
         **(config.optimizer_args or {}),
     )
-    steps_per_epoch = -(-len(train_loader) // config.accumulate)
     schedule = build_scheduler(
         config.scheduler,
         optimizer,
-        epochs=config.epochs,
+        epochs=config.epochs or 0,
         steps_per_epoch=steps_per_epoch,
         mode=mode,
-        warmup_epochs=config.warmup_epochs,
         **(config.scheduler_args or {}),
     )
-    freezer.attach(optimizer, schedule)
+    freezer.attach(optimizer, schedule.scheduler)
     scaler = make_scaler(device, config.precision)
 
-    rows, best = [], None
-    if before is not None:
-        check_length(config, before, steps_per_epoch, mode)
-        model.load_state_dict(before["model"]["state"])
+    rows: list[dict[str, Any]] = []
+    best = None
+    if run_dir is not None and before is not None:
+        rates = [group["lr"] for group in groups]
+        check_length(config, before, rates, steps_per_epoch=steps_per_epoch, mode=mode)
         state = before["training"]
+        model.load_state_dict(before["model"]["state"])
+        freezer.load_state_dict(state["freezer"])
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
         scaler.load_state_dict(state["scaler"])
-        freezer.load_state_dict(state["freezer"])
         rows, best = before["rows"], before["best"]
-        run_dir = folder
         run_dir.rewrite(rows)
+        notes.append(f"resuming {run_dir.path} after epoch {len(rows)}")
     else:
         run_dir = RunDir.create(config.output, config.run_dir, f"{config.model}_{strategy.name}")
     run_dir.write_config(resolved(config, strategy))
+
     session = Session(
         config=config,
         strategy=strategy,
@@ -162,12 +171,19 @@ def build(config: TrainConfig, strategy: Strategy, device: Any, console: Any) ->
     )
     session.say(notes)
     if before is None:
-        session.save_last()  # so that also a run that ends in its first epoch can be resumed
+        session.save_last()  # so that a run that ends in its first epoch can be resumed, too
     return session
 
 
 def conclude(session: Session, interrupted: bool) -> None:
-    """The plot, the table of epochs, and where everything is."""
+    """The table of epochs, the plot, and where everything is."""
+    s, done = session, len(session.rows)
+    s.say(summary_table(s.rows))
+    if s.rows:
+        plot_run(s.run_dir.metrics, s.run_dir.plot)
+    if interrupted:
+        s.say([f"Stopped in epoch {done + 1}; continue after epoch {done} with --resume {s.run_dir.path}"])
+    s.say([f"Run folder: {s.run_dir.path}"])
 
 
 def _loaders(config: TrainConfig, manifest: Manifest, model: Any, device: Any) -> tuple[Any, Any]:

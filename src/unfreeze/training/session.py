@@ -13,7 +13,8 @@ from torch import nn
 from unfreeze import __version__
 from unfreeze.freezer import Freezer, Transition
 from unfreeze.models import VideoClassifier
-from unfreeze.report.lines import params_lines, transition_lines
+from unfreeze.report.console import RunConsole
+from unfreeze.report.lines import epoch_lines, params_lines, transition_lines
 from unfreeze.report.record import epoch_record
 from unfreeze.strategies import Strategy
 from unfreeze.training.board import Board
@@ -31,7 +32,8 @@ class Session:
     """The parts of a run; ``run.py`` builds it, ``loop.py`` works with it.
 
     Attributes:
-        model: the bare model; ``parallel`` is what batches go through, the same or an ``nn.DataParallel`` of it.
+        model: the bare model.
+        parallel: what batches go through: the model, or an ``nn.DataParallel`` of it.
         mode: ``max`` or ``min``, for the monitored metric.
         data: fingerprint of the clips and labels.
         rows: a record per finished epoch, as in ``metrics.jsonl``.
@@ -53,7 +55,7 @@ class Session:
     data: str
     run_dir: RunDir
     board: Board
-    console: Any
+    console: RunConsole
     interrupt: Interrupt
     rows: list[dict[str, Any]] = field(default_factory=list)
     best: dict[str, Any] | None = None
@@ -62,11 +64,6 @@ class Session:
     def epochs(self) -> int:
         assert self.config.epochs is not None, "epochs are resolved before a session is built"
         return self.config.epochs
-
-    def learning_rates(self) -> dict[str, float]:
-        """The learning rate of each parameter group, by name."""
-        groups = self.optimizer.param_groups
-        return {str(group.get("name", number)): float(group["lr"]) for number, group in enumerate(groups)}
 
     def say(self, lines: Sequence[str]) -> None:
         """Lines for the user, on the console and in ``train.log``."""
@@ -90,17 +87,38 @@ class Session:
     ) -> None:
         """Record, show and save a finished epoch.
 
-        The order of the files makes every moment of a kill harmless: ``last.pt`` is what counts, and a resumed run
-        cuts ``metrics.jsonl`` and the events back to it.
+        ``last.pt`` comes last: it is what counts, and a resumed run cuts ``metrics.jsonl`` and the events
+        back to it, so it does not matter at what moment a run is killed.
         """
-        row = epoch_record(transition, self.freezer.status(), metrics, rates, trained, seconds)
-        self.rows.append(row)
         value = metrics[self.config.monitor]
-        if self._is_best(value):
+        better = self._is_best(value)
+        if better:
             self.best = {"epoch": transition.epoch, "value": value}
+        status = self.freezer.status()
+        times = {
+            "seconds": seconds,
+            "clips_per_second": trained.clips / trained.seconds,
+            "data_wait": trained.waited / trained.seconds,
+        }
+        row = epoch_record(
+            transition,
+            status,
+            metrics=metrics,
+            monitor=self.config.monitor,
+            best=self.best,
+            learning_rates=rates,
+            **times,
+        )
+        self.rows.append(row)
+        self.say(epoch_lines(row))
+        if better:
             save_checkpoint(self.run_dir.best, self._content())
         self.run_dir.append(row)
-        self.board.write(transition.epoch, {}, [])
+        scalars = dict(metrics) | {f"learning_rate/{name}": rate for name, rate in rates.items()}
+        scalars |= {f"time/{name}": number for name, number in times.items()}
+        scalars["parameters/trainable"] = status.trainable
+        trainable = [record.trainable for record in self.freezer.history.records]
+        self.board.write(transition.epoch, scalars, trainable)
         self.save_last()
 
     def save_last(self) -> None:
