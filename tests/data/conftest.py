@@ -1,4 +1,4 @@
-"""Real video files, tiny: frame i is uniformly grey at ``level(i)``, so that a decoded frame says which one it is."""
+"""Real video files, tiny: frame i is uniformly grey at ``level(i)``, so a decoded one tells its number."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def level(i: int) -> int:
 
 @pytest.fixture(scope="session")
 def write_video() -> WriteVideo:
-    """``write_video(path, frames=6, fps=10, size=(32, 24), ticks=None, …)``: ``size`` is (width, height), ``ticks``
-    are the times of the frames in milliseconds, ``noise`` makes frames that take up space.
+    """``write_video(path, frames=6, fps=10, size=(32, 24), ticks=None, …)``: ``size`` is (width, height),
+    ``ticks`` are the times of the frames in milliseconds, ``noise`` makes frames that take up space.
     """
 
     def write(

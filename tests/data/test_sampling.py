@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,14 +32,16 @@ def test_in_evaluation_segments_are_symmetric_about_the_middle(duration, frames)
 def test_a_window_is_evenly_spaced_and_inside_if_it_fits(duration, frames, fps, position):
     times = window_times(duration, frames, fps, position)
     assert len(times) == frames
-    gaps = [b - a for a, b in zip(times, times[1:], strict=False)]
+    gaps = [b - a for a, b in pairwise(times)]
     assert gaps == pytest.approx([1 / fps] * (frames - 1), rel=1e-6, abs=1e-6)
     assert times[0] > 0
     if frames / fps <= duration:
         assert times[-1] < duration
 
 
-@given(frames=counts, fps=st.sampled_from([7.5, 10, 15, 24, 25, 30000 / 1001, 30, 60]), start=st.integers(0, 500))
+@given(
+    frames=counts, fps=st.sampled_from([7.5, 10, 15, 24, 25, 30000 / 1001, 30, 60]), start=st.integers(0, 500)
+)
 def test_at_the_rate_of_the_video_a_window_takes_consecutive_frames(frames, fps, start):
     total = frames + start
     times = window_times(total / fps, frames, fps, position=1.0)

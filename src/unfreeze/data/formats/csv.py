@@ -44,6 +44,8 @@ def _lines(file: Path) -> Iterator[tuple[int, list[str]]]:
         with file.open(encoding="utf-8-sig", newline="") as opened:
             reader = csv.reader(opened, strict=True)
             for cells in reader:
+                if any("\n" in cell or "\r" in cell for cell in cells):
+                    raise ValueError(f"{file}:{reader.line_num}: a line break in a cell; is a quote missing?")
                 if any(cell.strip() for cell in cells):
                     yield reader.line_num, [cell.strip() for cell in cells]
     except UnicodeDecodeError as error:
@@ -93,8 +95,8 @@ def _row(file: Path, line: int, columns: list[str], cells: list[str], tasks: tup
     where = f"{file.name}:{line}"
     if len(cells) != len(columns):
         raise ValueError(
-            f"{where}: {len(cells)} cells, but the header names {len(columns)} columns; "
-            f"add or remove commas, and quote a cell that has one inside"
+            f"{where}: {len(cells)} cell{'s' * (len(cells) != 1)}, but the header names {len(columns)} columns; add "
+            f"or remove commas, and quote a cell that has one inside"
         )
     cell = dict(zip(columns, cells, strict=True))
     if not cell["path"]:

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from unfreeze.data.splits import choose_val, split_named
+
+labels = st.tuples(st.sampled_from(["motion", "object"]), st.sampled_from("abcd"))
+groups = st.dictionaries(
+    st.integers(0, 40).map(str),
+    st.lists(labels, min_size=1, max_size=6).map(Counter),
+    min_size=1,
+    max_size=25,
+)
+fractions = st.floats(0.05, 0.5)
+
+
+@given(groups=groups, fraction=fractions, seed=st.integers(0, 99))
+def test_every_label_is_left_to_train_on(groups, fraction, seed):
+    val = choose_val(groups, fraction=fraction, seed=seed)
+    assert val < set(groups)
+    everywhere = set().union(*groups.values())
+    assert set().union(*(groups[g] for g in groups if g not in val)) == everywhere
+
+
+@given(groups=groups, fraction=fractions, seed=st.integers(0, 99))
+def test_the_choice_depends_on_seed_and_groups_but_not_on_their_order(groups, fraction, seed):
+    turned = dict(reversed(groups.items()))
+    assert choose_val(groups, fraction=fraction, seed=seed) == choose_val(
+        turned, fraction=fraction, seed=seed
+    )
+
+
+@given(
+    sizes=st.lists(st.integers(1, 60), min_size=1, max_size=6), fraction=fractions, seed=st.integers(0, 99)
+)
+def test_single_clips_are_split_class_by_class_to_the_fraction(sizes, fraction, seed):
+    clips = {f"{c}/{i}": Counter([("label", str(c))]) for c, size in enumerate(sizes) for i in range(size)}
+    val = choose_val(clips, fraction=fraction, seed=seed)
+    for c, size in enumerate(sizes):
+        chosen = sum(clip.startswith(f"{c}/") for clip in val)
+        assert chosen == 0 if size == 1 else abs(chosen - max(1, fraction * size)) < 1
+
+
+def test_two_tasks_are_stratified_at_once():
+    clips = {str(i): Counter([("motion", "abcd"[i % 4]), ("object", "xyz"[i % 3])]) for i in range(240)}
+    val = choose_val(clips, fraction=0.25, seed=0)
+    count = sum((clips[clip] for clip in val), Counter())
+    assert all(abs(count["motion", m] - 15) <= 1 for m in "abcd")
+    assert all(abs(count["object", o] - 20) <= 1 for o in "xyz")
+
+
+def test_two_large_groups_go_one_to_each_side():
+    pair = {
+        "ann": Counter({("label", "a"): 5, ("label", "b"): 4}),
+        "bob": Counter({("label", "a"): 5, ("label", "b"): 6}),
+    }
+    assert len(choose_val(pair, fraction=0.2, seed=0)) == 1
+
+
+def test_another_seed_chooses_others():
+    clips = {str(i): Counter([("label", "a")]) for i in range(40)}
+    assert choose_val(clips, fraction=0.2, seed=0) != choose_val(clips, fraction=0.2, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [
+        ("train", "train"),
+        ("Training", "train"),
+        ("VALID", "val"),
+        ("validation", "val"),
+        ("test", "test"),
+        ("tset", None),
+    ],
+)
+def test_names_of_splits(name, split):
+    assert split_named(name) == split
