@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -139,6 +140,15 @@ def test_lines_and_the_bar_do_not_disturb_each_other():
 
     screen = replay(out.getvalue())
     assert screen == [LINES[1]] * 4
+
+
+def test_no_thread_runs_beside_the_bar():
+    # data-loading workers are forked meanwhile
+    before, during = threading.active_count(), []
+
+    loop_over(RunConsole(Terminal()), call=lambda: during.append(threading.active_count()))
+
+    assert set(during) == {before}
 
 
 @pytest.mark.usefixtures("_always_drawn")

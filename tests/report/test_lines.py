@@ -82,6 +82,14 @@ def test_a_run_that_trains_everything_says_so_once(simulate):
     assert said == [["[NONE] Epoch 1: The whole backbone trains (9 blocks, 33,166,272 parameters)"], [], []]
 
 
+def test_a_backbone_of_one_block_and_a_thaw_of_everything_later_name_the_blocks(simulate):
+    (only,) = transitions(simulate, "none", [0.5], sizes={"trunk": 7})
+    _, later = transitions(simulate, "fixed", [0.5] * 2, phase1_epochs=1, unfreeze_blocks=9)
+
+    assert only[0] == "[NONE] Epoch 1: Unfroze trunk (7 parameters)"
+    assert sum("Unfroze" in line for line in later) == 9
+
+
 def test_head_only_has_no_target_and_nothing_to_say(simulate):
     assert transitions(simulate, "head_only", [0.5] * 3) == [[], [], []]
 

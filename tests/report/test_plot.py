@@ -60,7 +60,7 @@ def test_the_input_is_at_the_bottom_and_time_runs_to_the_right(simulate, tmp_pat
     [
         (1, 9, ["label"]),
         (100, 40, ["motion", "object", "third"]),
-        (3, 1, ["$x_1$ & {y"]),
+        (3, 1, ["$\\q$ & {y"]),
         (2, 2, list("abcdefgh")),
     ],
 )
