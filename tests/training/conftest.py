@@ -48,7 +48,7 @@ def clips(tmp_path_factory) -> Path:
     return folder / "labels.csv"
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="session", autouse=True)
 def one_thread():
     """Tiny tensors on a busy machine: threads would only wait for each other."""
     before = torch.get_num_threads()

@@ -1,15 +1,22 @@
-import itertools
+import io
 import json
 import math
 import shutil
+from contextlib import nullcontext
 
 import pytest
 import torch
+import yaml
 
+from unfreeze import strategies
+from unfreeze.report.console import RunConsole
+from unfreeze.training.config import TrainConfig
+from unfreeze.training.resume import check_flags
+from unfreeze.training.run import train
 from unfreeze.training.session import Session
 
 EPOCHS = 4
-TRANSITIONS = {
+STRATEGY_FLAGS = {
     "early_gradual": {},
     "adaptive": {"patience": 1, "min_improvement": 1.0},
     "progressive": {"start_epoch": 2, "interval": 1},
@@ -23,6 +30,15 @@ TRANSITIONS = {
     },
     "head_only": {},
     "none": {},
+}
+# how many blocks train in each epoch: transitions before every one of them but the first
+TRAINED = {
+    "early_gradual": [0, 1, 2, 2],
+    "adaptive": [0, 0, 1, 2],
+    "progressive": [0, 1, 2, 3],
+    "fixed": [0, 2, 1, 9],
+    "head_only": [0, 0, 0, 0],
+    "none": [9, 9, 9, 9],
 }
 FLAGS = {
     "early_gradual": {"thaw_warmup_steps": 3, "warmup_epochs": 1.5, "layer_decay": 0.7},
@@ -68,16 +84,22 @@ def every_last(monkeypatch):
     monkeypatch.setattr(Session, "save_last", save_and_keep)
 
 
-@pytest.mark.parametrize("strategy", TRANSITIONS)
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """Without what resuming does not depend on: the picture, and half precision, which has the scaler act."""
+    monkeypatch.setattr("unfreeze.training.run.plot_run", lambda *files: None)
+    monkeypatch.setattr("unfreeze.training.loop.autocast", lambda *format: nullcontext())
+    monkeypatch.setattr("unfreeze.training.evaluate.autocast", lambda *format: nullcontext())
+
+
+@pytest.mark.parametrize("strategy", TRAINED)
 def test_resumed_before_at_and_after_every_transition_is_the_uninterrupted_run(
     run, tmp_path, every_last, strategy
 ):
-    flags = FLAGS[strategy] | {"epochs": EPOCHS, "strategy_flags": TRANSITIONS[strategy]}
+    flags = FLAGS[strategy] | {"epochs": EPOCHS, "strategy_flags": STRATEGY_FLAGS[strategy]}
     whole = run(strategy, **flags).run_dir
     expected = final(whole)
-    trained = [tuple(record["trainable"]) for record in expected["training"]["freezer"]["history"]["records"]]
-    if strategy not in ("head_only", "none"):
-        assert all(before != after for before, after in itertools.pairwise(trained)) or trained[0] == ()
+    assert [len(row["trainable_blocks"]) for row in expected["rows"]] == TRAINED[strategy]
     for done in range(EPOCHS):
         killed = tmp_path / f"killed_{done}"
         killed.mkdir()
@@ -91,17 +113,75 @@ def test_resumed_before_at_and_after_every_transition_is_the_uninterrupted_run(
         assert untimed(rows) == expected["rows"]
 
 
-def test_the_transitions_that_are_resumed_do_happen(run):
-    """Guards the test above: between any two epochs but the last, blocks thaw."""
-    rows = dict.fromkeys(("early_gradual", "adaptive", "progressive", "fixed"))
-    for name in rows:
-        result = run(name, **FLAGS[name], epochs=EPOCHS, strategy_flags=TRANSITIONS[name])
-        content = torch.load(result.run_dir / "last.pt", weights_only=True)
-        records = content["training"]["freezer"]["history"]["records"]
-        rows[name] = [len(record["trainable"]) for record in records]
-    assert rows == {
-        "early_gradual": [0, 1, 2, 2],
-        "adaptive": [0, 0, 1, 2],
-        "progressive": [0, 1, 2, 3],
-        "fixed": [0, 2, 1, 9],
-    }
+@pytest.fixture(scope="module")
+def finished(clips, tmp_path_factory):
+    """The folder of a run of one epoch, to be copied."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    config = TrainConfig(
+        data=str(clips), weights="none", epochs=1, batch_size=4, workers=0, run_dir=str(folder)
+    )
+    train(config, strategies.get("early_gradual")(), RunConsole(io.StringIO()))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("strategy", "flags", "message"),
+    [
+        (
+            "early_gradual",
+            {"lr": 0.01, "seed": 5},
+            r"other flags: --lr 0\.01 \(was 0\.001\), --seed 5 \(was 0\)",
+        ),
+        (
+            "early_gradual",
+            {"strategy_flags": {"target_ratio": 0.3}},
+            r"--early_gradual_target_ratio 0\.3 \(was 0\.5\)",
+        ),
+        ("adaptive", {}, r"other flags: --freezing_strategy adaptive \(was early_gradual\); leave"),
+        (
+            "early_gradual",
+            {"epochs": 2},
+            r"--epochs 2: the cosine schedule of this run was laid out for 1 epochs",
+        ),
+    ],
+)
+def test_flags_that_contradict_the_run_are_named(run, finished, strategy, flags, message):
+    before = (finished / "last.pt").read_bytes()
+    with pytest.raises(ValueError, match=message):
+        run(strategy, **({"epochs": 1} | flags), resume=str(finished))
+    assert (finished / "last.pt").read_bytes() == before
+
+
+def test_fewer_epochs_than_are_done_are_an_error(run, finished):
+    content = torch.load(finished / "last.pt", weights_only=True) | {"epoch": 3}
+    with pytest.raises(ValueError, match="--epochs 1: the run has 3 epochs already"):
+        check_flags(TrainConfig(**content_flags(content)), strategies.get("early_gradual")(), content)
+
+
+def content_flags(content):
+    return {key: value for key, value in content["config"].items() if key in TrainConfig.__dataclass_fields__}
+
+
+def test_a_run_whose_learning_rates_do_not_depend_on_its_length_may_be_made_longer(run, tmp_path):
+    whole = run(scheduler="none", epochs=2, run_dir=str(tmp_path / "whole"))
+    run(scheduler="none", epochs=1, run_dir=str(tmp_path / "longer"))
+    longer = run(scheduler="none", epochs=2, resume=str(tmp_path / "longer"), workers=1)
+    assert untimed(longer.rows) == untimed(whole.rows)
+    assert yaml.safe_load((tmp_path / "longer" / "config.yaml").read_text())["epochs"] == 2
+
+
+def test_a_finished_run_has_nothing_left_to_do(run, finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "copy")
+    result = run(epochs=1, resume=str(tmp_path / "copy"))
+    assert len(result.rows) == 1
+    assert same(final(tmp_path / "copy"), final(finished))
+
+
+def test_changed_clips_are_noticed(run, clips, tmp_path):
+    folder = tmp_path / "clips"
+    shutil.copytree(clips.parent, folder)
+    run(data=str(folder / "labels.csv"), epochs=1, run_dir=str(tmp_path / "run"))
+    table = (folder / "labels.csv").read_text()
+    (folder / "labels.csv").write_text(table.replace("0.mp4,train,left,red", "0.mp4,train,left,blue"))
+    with pytest.raises(ValueError, match=r"the clips or labels in .* have changed since the run was started"):
+        run(data=str(folder / "labels.csv"), epochs=1, resume=str(tmp_path / "run"))
