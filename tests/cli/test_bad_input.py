@@ -223,6 +223,7 @@ CHECKPOINT = [
     ),
     (["evaluate", "--checkpoint", "{run}", "--split", "test"], ["no clips in the split test", "--split"]),
     (["evaluate", "--checkpoint", "{run}", "--data", "nowhere"], ["there is no nowhere"]),
+    (["evaluate", "--checkpoint", "{run}", "--tasks", "motoin"], ["'motoin'", "did you mean 'motion'?"]),
     (["evaluate", "--checkpoint", "{run}", "--batch_size", "0"], ["--batch_size must be at least 1"]),
     (["predict", "--checkpoint", "{run}"], ["name at least one video file"]),
     (["predict", "x.mp4"], ["--checkpoint is needed"]),

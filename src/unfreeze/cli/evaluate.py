@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from unfreeze.cli.flags import Group, flags_of
 from unfreeze.cli.parser import parse
+from unfreeze.cli.trained import checkpoint_path, print_table
 from unfreeze.options import check_options, option
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ class EvaluateConfig:
 
     checkpoint: str = option(dataclasses.MISSING, "a run folder (its best.pt) or a checkpoint file")
     data: str | None = option(None, "a folder of classes or a CSV file (default: what the run trained on)")
+    tasks: tuple[str, ...] | None = option(None, "the tasks to measure (default: all of the model)")
     split: Literal["train", "val", "test", "all"] = option("val", "which clips of the data")
     format: Literal["table", "json"] = option("table", "how to print the metrics")
     batch_size: int = option(8, "clips in a batch", ge=1)
@@ -45,7 +47,6 @@ def run(argv: Sequence[str], program: str) -> int:
     from rich.console import Console
     from rich.progress import track
 
-    from unfreeze.cli.trained import checkpoint_path
     from unfreeze.data import ClipDataset, make_loader
     from unfreeze.training.checkpoint import load_for_inference
     from unfreeze.training.device import pick_device
@@ -109,6 +110,7 @@ def _manifest(
     trained = content["config"]
     return load_manifest(
         config.data if config.data is not None else trained["data"],
+        tasks=config.tasks,
         val_fraction=trained["val_fraction"],
         seed=trained["seed"],
         classes=classes,
@@ -116,18 +118,12 @@ def _manifest(
 
 
 def _print_table(by_task: Mapping[str, Mapping[str, float | None]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
     names = list(next(iter(by_task.values())))
-    table = Table("task")
-    for name in names:
-        table.add_column(name, justify="right")
-    for task, metrics in by_task.items():
-        cells = [metrics[name] for name in names]
-        table.add_row(Text(task), *("none" if cell is None else f"{cell:.4f}" for cell in cells))
-    Console().print(table)
+    rows = [
+        [task, *("none" if metrics[name] is None else f"{metrics[name]:.4f}" for name in names)]
+        for task, metrics in by_task.items()
+    ]
+    print_table(["task", *names], rows, justify_right=True)
 
 
 def _description(program: str) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from unfreeze.cli.flags import Group, flags_of
 from unfreeze.cli.parser import parse
+from unfreeze.cli.trained import checkpoint_path, print_table
 from unfreeze.options import check_options, option
 
 if TYPE_CHECKING:
@@ -55,7 +56,6 @@ def run(argv: Sequence[str], program: str) -> int:
     from rich.console import Console
     from rich.progress import track
 
-    from unfreeze.cli.trained import checkpoint_path
     from unfreeze.data import ClipDataset, Sample
     from unfreeze.training.checkpoint import load_for_inference
     from unfreeze.training.device import pick_device
@@ -146,21 +146,15 @@ def _top(logits: Tensor, classes: Sequence[str], count: int) -> list[dict[str, A
 
 
 def _print_table(rows: Sequence[Mapping[str, Any]], tasks: Sequence[str]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table("file", *tasks)
+    cells = []
     for row in rows:
-        if "predictions" in row:
-            cells = [
-                "\n".join(f"{p['class']} {p['probability']:.1%}" for p in row["predictions"][t])
-                for t in tasks
-            ]
+        found = row.get("predictions")
+        if found is None:
+            cells.append([row["file"], "cannot be read", *("" for _ in tasks[1:])])
         else:
-            cells = ["cannot be read"] + [""] * (len(tasks) - 1)
-        table.add_row(Text(row["file"]), *(Text(cell) for cell in cells))
-    Console().print(table)
+            best = ("\n".join(f"{p['class']} {p['probability']:.1%}" for p in found[task]) for task in tasks)
+            cells.append([row["file"], *best])
+    print_table(["file", *tasks], cells)
 
 
 def _description(program: str) -> str:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from unfreeze.cli.flags import Flag, Group, flags_of
@@ -26,8 +30,15 @@ def run(argv: Sequence[str], program: str) -> int:
     from unfreeze.report.console import RunConsole
     from unfreeze.training.run import train
 
-    result = train(config, strategy, RunConsole())
-    return 130 if result.interrupted else 0
+    console = RunConsole()
+    result = train(config, strategy, console)
+    if result.interrupted:
+        return 130
+    # outside an activated environment the command is known by its path alone
+    command = "unfreeze" if shutil.which("unfreeze") else str(Path(sys.executable).with_name("unfreeze"))
+    checkpoint = f"--checkpoint {shlex.quote(str(result.run_dir))}"
+    console.print(f"Next: {command} evaluate {checkpoint}, or {command} predict FILES {checkpoint}")
+    return 0
 
 
 def requested(argv: Sequence[str], program: str) -> tuple[TrainConfig, Strategy]:
