@@ -176,6 +176,17 @@ def test_layers_in_a_row_are_no_parallel_heads() -> None:
     assert heads(anatomy) == ["three"]
 
 
+def test_a_small_list_inside_a_block_does_not_open_it() -> None:
+    class Adapted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.large, self.adapters = nn.Linear(20, 20), nn.ModuleList([Block(), Block()])
+
+    model = nn.Module()
+    model.a, model.b, model.fc = Adapted(), Adapted(), nn.Linear(20, 2)
+    assert blocks(dissect(model)) == ["a", "b"]
+
+
 def test_a_parametrized_head(account: Account) -> None:
     model = Net()
     nn.utils.parametrizations.weight_norm(model.head)
