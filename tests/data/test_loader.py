@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -100,10 +102,27 @@ def test_batches_hold_every_clip_once_and_no_lone_one(count, size, epoch, shuffl
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_bad_file_arrives_as_one_line_that_names_it(samples, workers):
     bad = [*samples[:2], Sample(Path("gone.mp4"), "train", {"a": 0, "b": 0})]
-    with pytest.raises(VideoError) as caught:
-        epoch_of(loader_of(bad, workers=workers, batch_size=2), 1)
-    assert type(caught.value) is VideoError
-    assert str(caught.value) == "gone.mp4: no such file; name a video file"
+    loader = loader_of(bad, workers=workers, batch_size=2)
+    found = None
+    try:  # pytest.raises would keep the traceback, and with it the workers
+        epoch_of(loader, 1)
+    except Exception as error:
+        found = (type(error), str(error))
+    assert found == (VideoError, "gone.mp4: no such file; name a video file")
+
+
+def test_after_an_error_the_workers_end_with_their_loader(samples):
+    before = set(multiprocessing.active_children())
+    loader = loader_of([*samples[:3], Sample(Path("gone.mp4"), "train", {})], workers=1)
+    gc.disable()
+    try:
+        with suppress(VideoError):
+            epoch_of(loader, 1)
+        assert set(multiprocessing.active_children()) != before
+        del loader
+        assert set(multiprocessing.active_children()) == before
+    finally:
+        gc.enable()
 
 
 def test_an_interrupt_from_the_terminal_does_not_kill_the_workers(samples):

@@ -58,7 +58,9 @@ class ClipLoader:
     def __iter__(self) -> Iterator[Batch]:
         for batch in self._loader:
             if isinstance(batch, VideoError):
-                raise batch
+                # A new one: raising `batch` itself would tie it, by its traceback, into a cycle with this
+                # frame, and workers that are left to the garbage collector take seconds to end.
+                raise VideoError(str(batch))
             yield batch
 
 

@@ -95,8 +95,8 @@ def _row(file: Path, line: int, columns: list[str], cells: list[str], tasks: tup
     where = f"{file.name}:{line}"
     if len(cells) != len(columns):
         raise ValueError(
-            f"{where}: {len(cells)} cell{'s' * (len(cells) != 1)}, but the header names {len(columns)} columns; add "
-            f"or remove commas, and quote a cell that has one inside"
+            f"{where}: {len(cells)} cell{'s' * (len(cells) != 1)}, but the header names {len(columns)} "
+            "columns; add or remove commas, and quote cells that hold one"
         )
     cell = dict(zip(columns, cells, strict=True))
     if not cell["path"]:
