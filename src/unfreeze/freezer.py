@@ -28,6 +28,7 @@ from unfreeze.anatomy import Anatomy, dissect, unwrap
 from unfreeze.frozen_mode import hold, is_compiled, release, set_trainable
 from unfreeze.history import EpochRecord, History, Mode
 from unfreeze.optim.attachment import Attachment, groups_of
+from unfreeze.optim.gate import check_optimizer
 from unfreeze.optim.pace import Pace
 from unfreeze.optim.param_groups import param_groups
 from unfreeze.options import nearest
@@ -250,6 +251,7 @@ class Freezer:
             TypeError: ``optimizer`` is not a ``torch.optim.Optimizer``.
             ValueError: it is LBFGS, lacks parameters of a head, or another optimizer is attached already.
         """
+        check_optimizer(optimizer)
         parameters = self._owned()
         if self._attached is None:
             groups = groups_of(optimizer)

@@ -33,17 +33,11 @@ class StepGate:
         after: called after each step, with the same flag.
 
     Raises:
-        TypeError: the object has no hooks around its step, so it is not a ``torch.optim.Optimizer``.
-        ValueError: LBFGS, which keeps one flat direction over all parameters: none can be taken out.
+        TypeError, ValueError: see ``check_optimizer``.
     """
 
     def __init__(self, optimizer: Optimizer) -> None:
-        if not isinstance(optimizer, Optimizer) or not hasattr(optimizer, "_optimizer_step_pre_hooks"):
-            raise TypeError(
-                f"expected a torch.optim.Optimizer, not {type(optimizer).__name__}; unwrap it first"
-            )
-        if isinstance(optimizer, torch.optim.LBFGS):
-            raise ValueError("LBFGS treats all parameters as one vector, so blocks cannot be frozen under it")
+        check_optimizer(optimizer)
         self.optimizer = optimizer
         self.frozen: Container[int] = frozenset()
         self.scales: Mapping[int, float] = {}
@@ -123,6 +117,20 @@ class StepGate:
 
         # a bound method, because schedulers unpack it with __func__
         self.optimizer.step = types.MethodType(guarded, self.optimizer)  # type: ignore[method-assign]
+
+
+def check_optimizer(optimizer: Any) -> None:
+    """Whether a gate can stand around this optimizer.
+
+    Raises:
+        TypeError: the object has no hooks around its step, so it is not a ``torch.optim.Optimizer``.
+        ValueError: LBFGS, which keeps one flat direction over all parameters: none can be taken out.
+    """
+    if not isinstance(optimizer, Optimizer) or not hasattr(optimizer, "_optimizer_step_pre_hooks"):
+        kind = type(optimizer).__name__
+        raise TypeError(f"expected a torch.optim.Optimizer, not {kind}; if it wraps one, hand over that one")
+    if isinstance(optimizer, torch.optim.LBFGS):
+        raise ValueError("LBFGS treats all parameters as one vector, so blocks cannot be frozen under it")
 
 
 def _closure(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
