@@ -36,6 +36,7 @@ def test_all_frames_in_order_as_uint8_rgb(clip, which):
     [
         ([0.05, 0.35, 0.75], [0, 3, 7]),
         ([0.1, 0.2, 0.3], [1, 2, 3]),  # a frame is shown from its own time on
+        ([0.3 - 1e-9, 0.3 - 1e-3], [3, 2]),  # rounding does not count
         ([0.75, 0.05, 0.35, 0.05], [7, 0, 3, 0]),  # any order, repeated
         ([-1.0, 0.0, 5.0, 9.0], [0, 0, 7, 7]),  # outside: the first, the last
     ],

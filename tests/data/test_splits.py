@@ -61,6 +61,12 @@ def test_two_large_groups_go_one_to_each_side():
     assert len(choose_val(pair, fraction=0.2, seed=0)) == 1
 
 
+def test_the_largest_group_is_placed_first():
+    groups = {name: Counter({("label", "a"): size}) for name, size in (("ann", 8), ("bob", 1), ("cy", 1))}
+    for seed in range(10):
+        assert choose_val(groups, fraction=0.2, seed=seed) == {"bob", "cy"}
+
+
 def test_another_seed_chooses_others():
     clips = {str(i): Counter([("label", "a")]) for i in range(40)}
     assert choose_val(clips, fraction=0.2, seed=0) != choose_val(clips, fraction=0.2, seed=1)
