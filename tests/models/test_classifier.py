@@ -73,6 +73,10 @@ def test_any_task_name_will_do(tasks: list[str]) -> None:
     again.load_state_dict(classifier.state_dict())
 
 
+def test_a_task_whose_name_needs_no_change_keeps_it() -> None:
+    assert model({"a.b": ["x"], "a_b": ["y"]}).head_keys == {"a.b": "a_b_", "a_b": "a_b"}
+
+
 @pytest.mark.parametrize(
     ("tasks", "message"),
     [

@@ -61,7 +61,9 @@ def last_classifiers(tree: Tree, calls: Mapping[str, int] | None) -> tuple[str, 
         for unit in reversed(units[:-1]):
             reads, gives = _widths(tree, unit)
             # a layer as wide as the feature may be followed by the next one; a classifier is another width
-            if _parent(unit) != _parent(last) or width is None or reads != width or gives == width:
+            alike = type(tree.peeled(unit.name)[1]) in (kind, nn.Linear, nn.Sequential)
+            beside = alike and _parent(unit) == _parent(last)
+            if not beside or width is None or reads != width or gives == width:
                 break
             found.append(unit.name)
     return tuple(reversed(found))
