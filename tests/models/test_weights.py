@@ -63,6 +63,8 @@ def test_a_state_dict(suffix: str, state: dict[str, Tensor], tmp_path: Path) -> 
         prefixed("module."),
         prefixed("_orig_mod."),
         prefixed("module._orig_mod."),
+        prefixed("_orig_mod.module."),
+        prefixed("model.module."),
         lambda state: {key.replace("layer4.1.", "layer4.1._orig_mod."): t for key, t in state.items()},
     ],
 )

@@ -20,7 +20,7 @@ from unfreeze.preprocessing import Preprocessing
 KEYWORDS = ("default", "none")
 _SUFFIXES = (".pth", ".pt", ".safetensors")
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "state")  # keys under which files keep a state dict
-_PREFIXES = ("module.", "_orig_mod.", "model.")  # DataParallel and DDP, torch.compile, Lightning modules
+_PREFIXES = ("module.", "model.")  # DataParallel and DDP; Lightning modules
 _SHOWN = 5  # names of each kind that an error lists
 
 
@@ -159,11 +159,11 @@ def _state_dict(content: Mapping[str, Any], path: Path) -> Mapping[str, Tensor]:
     if others or not content:
         what = f"{_some(others)} is no tensor" if others else "it is empty"
         raise ValueError(f"{path} holds no state dict: {what}")
-    state: dict[str, Tensor] = dict(content)
+    # torch.compile, of the model or of modules inside it
+    state: dict[str, Tensor] = {key.replace("_orig_mod.", ""): tensor for key, tensor in content.items()}
     while prefix := next((p for p in _PREFIXES if all(key.startswith(p) for key in state)), None):
         state = {key.removeprefix(prefix): tensor for key, tensor in state.items()}
-    # compiled inner modules
-    return {key.replace("_orig_mod.", ""): tensor for key, tensor in state.items()}
+    return state
 
 
 def _without_classifier(
