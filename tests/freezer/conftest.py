@@ -26,7 +26,7 @@ class Block(nn.Module):
 
 
 class Net(nn.Module):
-    """Blocks stem, layers.0, layers.1 and pool (which owns nothing), two heads, and a position at the root."""
+    """Blocks stem, layers.0, layers.1 and pool (which owns nothing), two heads, a position at the root."""
 
     def __init__(self):
         super().__init__()

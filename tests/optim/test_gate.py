@@ -93,9 +93,12 @@ def test_a_checkpoint_from_within_a_step_is_whole():
     optimizer = torch.optim.SGD([frozen, free], lr=0.1)
     StepGate(optimizer).frozen = {id(frozen)}
     states = []
-    optimizer.register_step_post_hook(lambda *_: None)
     optimizer.step(lambda: states.append(optimizer.state_dict()) or torch.tensor(0.0))
     assert len(states[0]["param_groups"][0]["params"]) == 2
+    # and the step went on behind the gate
+    assert frozen[0] == 1
+    assert free[0].item() == pytest.approx(0.9)
+    assert len(optimizer.param_groups[0]["params"]) == 2
 
 
 def test_what_an_optimizer_keeps_in_its_groups_is_kept():

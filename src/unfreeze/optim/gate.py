@@ -46,11 +46,13 @@ class StepGate:
         self.after: Callable[[bool], None] | None = None
         self._groups: list[dict[str, Any]] | None = None
         self._saved: list[tuple[dict[str, Any], list[torch.Tensor], Any, Any]] = []
+        self._paused = False
         self._handles = [
             optimizer.register_step_pre_hook(self._enter),
             optimizer.register_step_post_hook(self._leave),
-            # a step that was interrupted must not leave its half of the truth in a checkpoint
-            optimizer.register_state_dict_pre_hook(lambda _: self.restore()),
+            # a checkpoint that is saved from within a step (a closure, a signal) must hold the whole truth
+            optimizer.register_state_dict_pre_hook(self._pause),
+            optimizer.register_state_dict_post_hook(self._go_on),
             optimizer.register_load_state_dict_pre_hook(lambda _, __: self.restore()),
         ]
         self._restore_if_it_raises()
@@ -76,8 +78,11 @@ class StepGate:
         self.restore()
         if self.before is not None:
             self.before(_closure(args, kwargs) is None)
+        self._close()
+
+    def _close(self) -> None:
         extra: list[dict[str, Any]] = []
-        for group in optimizer.param_groups:
+        for group in self.optimizer.param_groups:
             params, lr = group["params"], group["lr"]
             by_scale: dict[float, list[torch.Tensor]] = {}
             for parameter in params:
@@ -95,13 +100,22 @@ class StepGate:
             self._saved.append((group, params, lr, used))
             group["params"], group["lr"] = seen, used
         if extra:
-            self._groups = optimizer.param_groups
-            optimizer.param_groups = [*self._groups, *extra]
+            self._groups = self.optimizer.param_groups
+            self.optimizer.param_groups = [*self._groups, *extra]
 
     def _leave(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.restore()
         if self.after is not None:
             self.after(_closure(args, kwargs) is None)
+
+    def _pause(self, _: Optimizer) -> None:
+        self._paused = bool(self._saved)
+        self.restore()
+
+    def _go_on(self, _: Optimizer, __: dict[str, Any]) -> None:
+        if self._paused:
+            self._paused = False
+            self._close()
 
     def _restore_if_it_raises(self) -> None:
         """Post-hooks do not run after an exception, so the step itself gets a ``finally``."""
