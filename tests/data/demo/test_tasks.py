@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from unfreeze.data.demo.scenes import Pose
 from unfreeze.data.demo.shapes import ANGLES, SHAPES
 from unfreeze.data.demo.tasks import (
     COORDINATES,
@@ -29,12 +30,18 @@ def test_a_skewed_wave_backwards_is_its_partner() -> None:
     assert {MOTIONS["swell"].skew, MOTIONS["pop"].skew} == {0.2, 0.8}
 
 
+@pytest.fixture(scope="module")
+def poses() -> dict[str, list[Pose]]:
+    return {m: [demo_pose(m, np.random.default_rng([i, 7]), 30, 15) for i in range(1200)] for m in MOTIONS}
+
+
 @pytest.mark.parametrize("moment", [0, 17])
-@pytest.mark.parametrize("field", ["x", "y", "radius", "angle"])
-def test_at_any_moment_all_classes_have_the_same_distribution(field: str, moment: int) -> None:
+@pytest.mark.parametrize("field", COORDINATES)
+def test_at_any_moment_all_classes_have_the_same_distribution(
+    poses: dict[str, list[Pose]], field: str, moment: int
+) -> None:
     def deciles(motion: str) -> np.ndarray:
-        poses = (demo_pose(motion, np.random.default_rng([i, 7]), 30, 15) for i in range(1200))
-        values = [getattr(pose, field)[moment] for pose in poses]
+        values = [getattr(pose, field)[moment] for pose in poses[motion]]
         return np.quantile(
             np.mod(values, 2 * np.pi) if field == "angle" else values, np.linspace(0.1, 0.9, 9)
         )

@@ -56,11 +56,11 @@ def demo_pose(motion: str, rng: np.random.Generator, steps: int, fps: float) -> 
     phases[chosen.coordinate] = rng.uniform() + direction * cycles_per_second * time
     skews[chosen.coordinate] = chosen.skew
     values = {name: wave(phases[name], skews[name]) for name in COORDINATES if name != "angle"}
-    centre, reach, scale = rng.uniform(-0.25, 0.25, 2), rng.uniform(0.25, 0.45), rng.uniform(0.24, 0.36)
+    centre, reach, scale = rng.uniform(-0.2, 0.2, 2), rng.uniform(0.25, 0.45), rng.uniform(0.42, 0.54)
     return Pose(
         x=(centre[0] + reach * values["x"]).astype(np.float32),
         y=(centre[1] + reach * values["y"]).astype(np.float32),
-        radius=(scale * 1.45 ** values["radius"]).astype(np.float32),
+        radius=(scale * 1.3 ** values["radius"]).astype(np.float32),
         angle=(2 * np.pi * phases["angle"]).astype(np.float32),
     )
 
