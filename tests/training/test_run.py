@@ -12,9 +12,11 @@ import torch
 import yaml
 
 from unfreeze import strategies
+from unfreeze.data import ClipDataset, load_manifest, make_loader
 from unfreeze.report.console import RunConsole
 from unfreeze.training.checkpoint import load_checkpoint, load_for_inference
 from unfreeze.training.config import TrainConfig
+from unfreeze.training.evaluate import evaluate
 from unfreeze.training.losses import summed_losses
 from unfreeze.training.run import train
 
@@ -85,9 +87,6 @@ def test_best_is_the_epoch_with_the_best_monitored_metric(finished):
 
 
 def test_best_gives_the_metrics_that_it_was_chosen_for(finished, clips):
-    from unfreeze.data import ClipDataset, load_manifest, make_loader
-    from unfreeze.training.evaluate import evaluate
-
     result = finished[0]
     model, about = load_for_inference(result.run_dir / "best.pt")
     samples = load_manifest(clips, classes=model.tasks).split("val")
@@ -143,6 +142,27 @@ def test_a_mistake_is_one_line_and_leaves_no_folder(run, tmp_path, flags, messag
         run(**flags)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "runs").exists()
+
+
+def test_what_is_killed_while_writing_a_checkpoint_leaves_no_litter_for_long(run, tmp_path):
+    result = run(epochs=1, scheduler="none")
+    (result.run_dir / "last.pt.tmp").write_bytes(b"half a checkpoint")
+    run(epochs=2, scheduler="none", resume=str(result.run_dir))
+    assert not list(result.run_dir.glob("*.tmp"))
+
+
+def test_the_demo_is_rendered_in_front_of_the_users_eyes(run, console, clips, monkeypatch):
+    def render_first(source, *, progress, **flags):
+        for done in range(3):
+            progress(done + 1, 3)
+        return load_manifest(clips, **flags)
+
+    ticks = []
+    monkeypatch.setattr("unfreeze.training.run.load_manifest", render_first)
+    console.advance = lambda: ticks.append(1)
+    run(epochs=1, data="demo")
+    assert console.text.startswith("Rendering the 3 clips of the demo, this once\n")
+    assert len(ticks) == 3
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_whole_epoch(run, tmp_path, monkeypatch):

@@ -79,8 +79,12 @@ class BatchProgress:
         """The batches, each counted when the next one is asked for."""
         for batch in batches:
             yield batch
-            self._bar.advance(self._task)
-            self._draw()
+            self.advance()
+
+    def advance(self) -> None:
+        """One more is done."""
+        self._bar.advance(self._task)
+        self._draw()
 
     def show(self, *, loss: float, clips_per_second: float, waiting: float) -> None:
         """The news beside the bar.

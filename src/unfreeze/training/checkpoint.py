@@ -50,7 +50,7 @@ def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
     """
     missing = _KEYS - content.keys()
     assert not missing, f"a checkpoint without {sorted(missing)}"
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f"{path.name}.tmp")
     try:
         with temporary.open("wb") as file:
             torch.save(dict(content), file)
@@ -103,6 +103,15 @@ def load_for_inference(path: Path) -> tuple[VideoClassifier, dict[str, Any]]:
         OSError: it cannot be read.
     """
     content = load_checkpoint(path)
+    return rebuild_model(content, path).eval(), content
+
+
+def rebuild_model(content: Mapping[str, Any], path: Path) -> VideoClassifier:
+    """The model that a checkpoint describes, with its weights and preprocessing.
+
+    Raises:
+        ValueError: the weights do not fit the model of that name; ``path`` is for the message.
+    """
     described = content["model"]
     model = build_model(described["name"], described["tasks"], weights="none", log=lambda _: None)
     try:
@@ -110,7 +119,7 @@ def load_for_inference(path: Path) -> tuple[VideoClassifier, dict[str, Any]]:
     except RuntimeError as error:
         raise ValueError(f"{path}: its weights do not fit {described['name']}: {_reason(error)}") from error
     model.preprocessing = Preprocessing.from_dict(described["preprocessing"])
-    return model.eval(), content
+    return model
 
 
 def _reason(error: Exception) -> str:

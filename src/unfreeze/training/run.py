@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,12 @@ from unfreeze.data import ClipDataset, Manifest, load_manifest, make_loader
 from unfreeze.freezer import Freezer
 from unfreeze.models import build_model
 from unfreeze.optim import build_optimizer, build_scheduler
-from unfreeze.report.console import RunConsole
+from unfreeze.report.console import BatchProgress, RunConsole
 from unfreeze.report.plot import plot_run
 from unfreeze.report.table import summary_table
 from unfreeze.strategies import Strategy
 from unfreeze.training.board import Board
-from unfreeze.training.checkpoint import load_checkpoint
+from unfreeze.training.checkpoint import load_checkpoint, rebuild_model
 from unfreeze.training.config import TrainConfig, resolve_epochs, resolved
 from unfreeze.training.device import parallelise, pick_device
 from unfreeze.training.interrupt import Interrupt, Interrupted
@@ -77,22 +78,31 @@ def train(config: TrainConfig, strategy: Strategy, console: RunConsole) -> RunRe
 def build(config: TrainConfig, strategy: Strategy, device: torch.device, console: RunConsole) -> Session:
     """Everything that a run is made of, checked, with the state of the resumed run where there is one."""
     notes: list[str] = []
+
+    def say(line: str) -> None:
+        """At once on the console, and in ``train.log`` when there is one."""
+        console.print(line)
+        notes.append(line)
+
     run_dir, before = None, None
     if config.resume is not None:
         run_dir = RunDir(find_run(config.resume, config.output))
         before = load_checkpoint(run_dir.last)
         check_flags(config, strategy, before)
 
-    manifest = load_manifest(
-        config.data, tasks=config.tasks, val_fraction=config.val_fraction, seed=config.seed
-    )
-    notes.extend(manifest.notes)
+    manifest = _load_data(config, console)
+    for note in manifest.notes:
+        say(note)
     mode = check_monitor(config.monitor, tuple(manifest.tasks))
     if before is not None:
         check_data(manifest, before)
 
     seed_epoch(config.seed, 0)  # fresh heads are random
-    model = build_model(config.model, manifest.tasks, weights=config.weights, log=notes.append).to(device)
+    if run_dir is not None and before is not None:
+        model = rebuild_model(before, run_dir.last)  # the file that --weights named may be gone by now
+    else:
+        model = build_model(config.model, manifest.tasks, weights=config.weights, log=say)
+    model.to(device)
     parallel = parallelise(model, config.parallel, device)
     train_loader, val_loader = _loaders(config, manifest, model, device)
     steps_per_epoch = math.ceil(len(train_loader) / config.accumulate)
@@ -136,14 +146,13 @@ def build(config: TrainConfig, strategy: Strategy, device: torch.device, console
         rates = [group["lr"] for group in groups]
         check_length(config, before, rates, steps_per_epoch=steps_per_epoch, mode=mode)
         state = before["training"]
-        model.load_state_dict(before["model"]["state"])
         freezer.load_state_dict(state["freezer"])
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
         scaler.load_state_dict(state["scaler"])
         rows, best = before["rows"], before["best"]
         run_dir.rewrite(rows)
-        notes.append(f"resuming {run_dir.path} after epoch {len(rows)}")
+        say(f"Resuming {run_dir.path} after epoch {len(rows)}")
     else:
         run_dir = RunDir.create(config.output, config.run_dir, f"{config.model}_{strategy.name}")
     run_dir.write_config(resolved(config, strategy))
@@ -169,7 +178,7 @@ def build(config: TrainConfig, strategy: Strategy, device: torch.device, console
         rows=rows,
         best=best,
     )
-    session.say(notes)
+    run_dir.log(notes)
     if before is None:
         session.save_last()  # so that a run that ends in its first epoch can be resumed, too
     return session
@@ -184,6 +193,27 @@ def conclude(session: Session, interrupted: bool) -> None:
     if interrupted:
         s.say([f"Stopped in epoch {done + 1}; continue after epoch {done} with --resume {s.run_dir.path}"])
     s.say([f"Run folder: {s.run_dir.path}"])
+
+
+def _load_data(config: TrainConfig, console: RunConsole) -> Manifest:
+    """The clips and labels; while the demo is rendered, the user sees it."""
+    with ExitStack() as stack:
+        bar: BatchProgress | None = None
+
+        def rendered(done: int, total: int) -> None:
+            nonlocal bar
+            if bar is None:
+                console.print(f"Rendering the {total} clips of the demo, this once")
+                bar = stack.enter_context(console.progress("Rendering", total))
+            bar.advance()
+
+        return load_manifest(
+            config.data,
+            tasks=config.tasks,
+            val_fraction=config.val_fraction,
+            seed=config.seed,
+            progress=rendered,
+        )
 
 
 def _loaders(config: TrainConfig, manifest: Manifest, model: Any, device: Any) -> tuple[Any, Any]:

@@ -132,8 +132,8 @@ class Session:
         save_checkpoint(self.run_dir.last, self._content() | {"training": state})
 
     def _is_best(self, value: float) -> bool:
-        if math.isnan(value) or self.best is None:
-            return not math.isnan(value)
+        if not math.isfinite(value) or self.best is None:
+            return math.isfinite(value)
         return value < self.best["value"] if self.mode == "min" else value > self.best["value"]
 
     def _content(self) -> dict[str, Any]:
