@@ -195,7 +195,6 @@ class Freezer:
         if (thawed or frozen) and is_compiled(self.model):
             # a graph from before would go on without the gradients of what has been thawed
             torch.compiler.reset()
-        self._pace.freeze(frozen)
         if previous is not None:
             self._pace.thaw(thawed)
         self._unproven = tuple(name for name in (*self._unproven, *thawed) if name in now)

@@ -154,3 +154,18 @@ def test_a_block_inside_a_frozen_one_can_train(part):
     hold(model, outer)
     model.train()
     assert [m.training for m in model.modules()] == [True, False, False, True]
+
+
+def test_modules_that_train_themselves_are_overruled(part):
+    class Stubborn(nn.Dropout):
+        def train(self, mode=True):
+            return super().train(True)
+
+    model = nn.Sequential(nn.Sequential(Stubborn(), nn.BatchNorm1d(2)))
+    frozen = part(model, "block", "0")
+    hold(model, frozen)
+    assert not model[0][0].training
+    # some trainers set the flag past train(): the next epoch puts it right
+    model[0][1].training = True
+    hold(model, frozen)
+    assert not model[0][1].training

@@ -257,6 +257,17 @@ def test_a_thawed_block_without_gradient_is_an_error(net, anatomy, table, train)
     handle.remove()
 
 
+def test_a_block_that_has_trained_may_sit_out_a_step(net, anatomy, table, train):
+    model = net()
+    freezer = Freezer(model, table(("layers.1",)), anatomy)
+    optimizer = torch.optim.SGD(freezer.param_groups(lr=0.1))
+    freezer.attach(optimizer)
+    freezer.start_epoch()
+    train(model, optimizer)
+    model.layers[1].forward = lambda x: x  # layer drop
+    train(model, optimizer)
+
+
 def test_a_thawed_block_at_rate_zero_is_an_error(net, anatomy, table, train):
     model = net()
     freezer = Freezer(model, table(("layers.1",)), anatomy)

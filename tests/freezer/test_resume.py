@@ -63,6 +63,7 @@ def test_the_rest_of_the_run_is_the_same(net, anatomy, table, train, bits, same,
         each.load_state_dict(state)
     assert freezer.history == stopped[1].history
     assert freezer.status() == stopped[1].status()
+    assert stop == 0 or freezer.transition == stopped[1].transition
     epochs(train, model, freezer, optimizer, scheduler, len(PLAN))
     assert same(bits(model), bits(whole[0]))
     assert freezer.state_dict() == whole[1].state_dict()

@@ -33,13 +33,8 @@ class Pace:
         self._thawed_at: dict[str, int] = {}
 
     def thaw(self, blocks: Iterable[str]) -> None:
-        """These blocks begin to train now."""
+        """These blocks begin to train now, for the first time or again."""
         self._thawed_at.update(dict.fromkeys(blocks, self.steps))
-
-    def freeze(self, blocks: Iterable[str]) -> None:
-        """These blocks train no longer."""
-        for block in blocks:
-            self._thawed_at.pop(block, None)
 
     def run_factor(self) -> float:
         """The factor of the run's own warm-up, for the next step."""
