@@ -1,6 +1,7 @@
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -74,6 +75,21 @@ def test_a_failed_write_leaves_the_old_file_and_says_so_in_one_line(tmp_path, mo
     assert "\n" not in str(caught.value)
     assert load_checkpoint(path)["epoch"] == 1
     assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]
+
+
+def test_the_old_file_stays_until_the_new_one_is_swapped_in(tmp_path, model, monkeypatch):
+    path = tmp_path / "last.pt"
+    save_checkpoint(path, content(model, epoch=1))
+
+    def fail(source, target):
+        assert load_checkpoint(source)["epoch"] == 2, "the new file is whole before it takes the name"
+        assert load_checkpoint(target)["epoch"] == 1
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError, match="Permission denied; free space or fix the folder"):
+        save_checkpoint(path, content(model, epoch=2))
+    assert load_checkpoint(path)["epoch"] == 1
 
 
 def test_a_disk_that_fills_up_while_writing(tmp_path):

@@ -1,5 +1,6 @@
 import io
 import json
+import math
 import os
 import signal
 import subprocess
@@ -112,6 +113,21 @@ def test_the_same_seed_gives_the_same_numbers_with_any_number_of_workers(run, fi
     assert equal(state(again.run_dir), state(finished[0].run_dir))
     other = run(monitor="val/loss", seed=1)
     assert not equal(state(other.run_dir), state(finished[0].run_dir))
+
+
+def test_the_learning_rate_follows_the_schedule_epoch_by_epoch(run):
+    result = run(epochs=4, head_lr=0.1, lr=0.01)
+    heads = [row["learning_rates"]["heads.motion"] for row in result.rows]
+    assert heads == pytest.approx([0.1 * (1 + math.cos(math.pi * done / 4)) / 2 for done in range(4)])
+    thawed = [row["learning_rates"]["layer4.1"] for row in result.rows]
+    assert thawed == pytest.approx([0.0, *(rate / 10 for rate in heads[1:])])
+
+
+def test_the_plateau_schedule_sees_the_monitored_metric(run):
+    worse = {"patience": 0, "threshold": 1e9, "threshold_mode": "abs", "factor": 0.1}
+    result = run(epochs=3, scheduler="plateau", scheduler_args=worse, monitor="val/loss")
+    heads = [row["learning_rates"]["heads.motion"] for row in result.rows]
+    assert heads == pytest.approx([1e-3, 1e-3, 1e-4])
 
 
 def test_dp_and_bf16_train_on_a_machine_without_gpus(run, finished):
