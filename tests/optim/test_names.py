@@ -148,6 +148,13 @@ def test_embeddings_tables_and_kernels_go_to_adamw():
     assert optimizer.param_groups[0]["parameter_names"] == ("proj.weight", "attn.in_proj_weight")
 
 
+def test_muon_does_not_pass_off_adamw_as_itself():
+    kernel = {"params": [nn.Parameter(torch.ones(2, 2, 1))], "kind": "block"}
+    head = {"params": [nn.Parameter(torch.ones(2, 2))], "kind": "head"}
+    with pytest.raises(ValueError, match="needs weight matrices in hidden layers"):
+        build_optimizer("muon", [kernel, head], lr=0.1)
+
+
 def test_muon_equals_its_halves(model):
     torch.manual_seed(0)
     twin = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))

@@ -47,7 +47,7 @@ def build_optimizer(
 
     Raises:
         ValueError: an unknown name or argument (the message has the nearest one), a value of the wrong kind
-            or out of range, or an optimizer that cannot train a video model block by block (LBFGS,
+            or out of range, or an optimizer that cannot train this model block by block (LBFGS,
             SparseAdam).
     """
     key = name.lower()
@@ -69,4 +69,11 @@ def build_optimizer(
     check_arguments(what, cls, arguments)
     arguments = {k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()}
     optimizer: Optimizer = call(what, cls, groups, **arguments)
+    shares = {(group.get("kind"), group.get("algorithm")) for group in optimizer.param_groups}
+    if key == "muon" and ("block", "adamw") in shares and ("block", "muon") not in shares:
+        # AdamW alone is not what was asked for
+        raise ValueError(
+            "optimizer 'muon' needs weight matrices in hidden layers and this backbone has none, only "
+            "convolutions; take adamw"
+        )
     return optimizer
