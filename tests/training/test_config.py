@@ -1,7 +1,12 @@
+import dataclasses
+import re
+
 import pytest
 import yaml
 
 from unfreeze import strategies
+from unfreeze.models import model_names
+from unfreeze.optim import optimizers, schedulers
 from unfreeze.training.config import DEFAULT_EPOCHS, TrainConfig, resolve_epochs, resolved
 
 
@@ -26,9 +31,16 @@ def test_a_wrong_value_names_its_flag(wrong, message):
 
 
 def test_every_field_has_help():
-    import dataclasses
-
     assert all(f.metadata["help"] for f in dataclasses.fields(TrainConfig))
+
+
+@pytest.mark.parametrize(
+    ("field", "names"), [("model", model_names()), ("optimizer", optimizers()), ("scheduler", schedulers())]
+)
+def test_help_names_what_there_is(field, names):
+    """The names are written out there, as asking for them would import torch."""
+    words = re.findall(r"\w+", TrainConfig.__dataclass_fields__[field].metadata["help"])
+    assert set(names) <= set(words)
 
 
 def test_epochs_come_from_the_user_the_phases_or_the_default():

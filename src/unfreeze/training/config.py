@@ -32,7 +32,11 @@ class TrainConfig:
     workers: int = option(2, "processes that decode clips; 0 decodes in the training process", ge=0)
 
     # model
-    model: str = option("r3d_micro", "backbone by name")
+    model: str = option(
+        "r3d_micro",
+        "backbone: r3d_micro, mvit_micro, or torchvision's mc3_18, mvit_v1_b, mvit_v2_s, r2plus1d_18, r3d_18, "
+        "s3d, swin3d_b, swin3d_s, swin3d_t",
+    )
     weights: str = option("default", "default, none, or a .pth or .safetensors file")
 
     # optimization
@@ -41,7 +45,10 @@ class TrainConfig:
     )
     batch_size: int = option(8, "clips in a batch", ge=1)
     accumulate: int = option(1, "batches whose gradients are summed into one optimizer step", ge=1)
-    optimizer: str = option("adamw", "optimizer by its name in torch.optim")
+    optimizer: str = option(
+        "adamw",
+        "adadelta, adafactor, adagrad, adam, adamax, adamw, asgd, muon, nadam, radam, rmsprop, rprop or sgd",
+    )
     optimizer_args: dict[str, Any] | None = option(
         None, "further arguments of the optimizer: {betas: [0.9, 0.95]}"
     )
@@ -50,15 +57,23 @@ class TrainConfig:
     backbone_lr: float | None = option(None, "learning rate of the backbone (default: lr)", gt=0)
     layer_decay: float = option(1.0, "factor on the learning rate per block toward the input", gt=0, le=1)
     thaw_warmup_steps: int = option(0, "steps of learning-rate warm-up for a thawed block", ge=0)
-    weight_decay: float | None = option(None, "weight decay (default: the optimizer's own)", ge=0)
-    scheduler: str = option("cosine", "learning-rate schedule by name, or constant")
+    weight_decay: float | None = option(
+        None, "weight decay, sparing biases and norms (default: the optimizer's own, of everything)", ge=0
+    )
+    scheduler: str = option(
+        "cosine",
+        "learning-rate schedule: chained, constant, cosine, cosine_restarts, cyclic, exponential, lambda, "
+        "linear, multiplicative, multistep, none, onecycle, plateau, polynomial, sequential, step or swa",
+    )
     scheduler_args: dict[str, Any] | None = option(None, "further arguments of the scheduler: {gamma: 0.5}")
     warmup_epochs: float = option(0.0, "epochs of linear warm-up at the start of the run", ge=0)
     label_smoothing: float = option(0.0, "label smoothing of the training loss", ge=0, lt=1)
     clip_grad_norm: float | None = option(None, "upper bound of the gradient's norm (default: none)", gt=0)
 
     # machine
-    device: Literal["auto", "cpu", "cuda", "mps"] = option("auto", "where to compute")
+    device: Literal["auto", "cpu", "cuda", "mps"] = option(
+        "auto", "where to compute; auto is cuda where there is a GPU, else cpu"
+    )
     precision: Literal["fp32", "bf16", "fp16"] = option("fp32", "number format of the forward pass")
     parallel: Literal["none", "dp"] = option("none", "dp spreads each batch over all GPUs (nn.DataParallel)")
     seed: int = option(0, "same seed, same machine: same numbers", ge=0)
