@@ -27,3 +27,21 @@ def test_the_cpu_needs_no_settings():
     before = torch.are_deterministic_algorithms_enabled()
     with deterministic(torch.device("cpu")):
         assert torch.are_deterministic_algorithms_enabled() == before
+
+
+def test_cuda_is_asked_for_reproducible_kernels_and_given_back(monkeypatch):
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "before")  # so that setting it ends with the test
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+
+    def settings():
+        return (
+            torch.are_deterministic_algorithms_enabled(),
+            torch.is_deterministic_algorithms_warn_only_enabled(),
+            torch.utils.deterministic.fill_uninitialized_memory,
+            torch.backends.cudnn.benchmark,
+        )
+
+    before = settings()
+    with deterministic(torch.device("cuda")):
+        assert settings() == (True, True, False, False)
+    assert settings() == before

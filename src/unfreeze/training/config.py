@@ -34,8 +34,8 @@ class TrainConfig:
     # model
     model: str = option(
         "r3d_micro",
-        "backbone: r3d_micro, mvit_micro, or torchvision's mc3_18, mvit_v1_b, mvit_v2_s, r2plus1d_18, r3d_18, "
-        "s3d, swin3d_b, swin3d_s, swin3d_t",
+        "backbone: r3d_micro, mvit_micro, or torchvision's mc3_18, mvit_v1_b, mvit_v2_s, r2plus1d_18, "
+        "r3d_18, s3d, swin3d_b, swin3d_s, swin3d_t",
     )
     weights: str = option("default", "default, none, or a .pth or .safetensors file")
 
