@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -56,9 +58,15 @@ def test_a_run_writes_the_flags_of_its_own_strategy_only(finished: Path) -> None
     }
 
 
-def test_the_same_config_gives_the_same_numbers(finished: Path, tmp_path: Path) -> None:
-    again = tmp_path / "again"
+def test_the_same_config_gives_the_same_numbers(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    again = tmp_path / "once again"
     assert main(["train", "--config", str(finished / "config.yaml"), "--run_dir", str(again)]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    command = shlex.split(last.removeprefix("Next: ").split(", or ")[0])
+    assert command[1:] == ["evaluate", "--checkpoint", str(again)]
+    assert shutil.which(command[0])
     first, second = (losses(folder) for folder in (finished, again))
     assert first == second
     assert len(first) == 2

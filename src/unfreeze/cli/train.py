@@ -34,11 +34,17 @@ def run(argv: Sequence[str], program: str) -> int:
     result = train(config, strategy, console)
     if result.interrupted:
         return 130
-    # outside an activated environment the command is known by its path alone
-    command = "unfreeze" if shutil.which("unfreeze") else str(Path(sys.executable).with_name("unfreeze"))
-    checkpoint = f"--checkpoint {shlex.quote(str(result.run_dir))}"
+    command, checkpoint = _unfreeze(), f"--checkpoint {shlex.quote(str(result.run_dir))}"
     console.print(f"Next: {command} evaluate {checkpoint}, or {command} predict FILES {checkpoint}")
     return 0
+
+
+def _unfreeze() -> str:
+    """How to call the console command from here; outside an activated environment it has a path."""
+    if shutil.which("unfreeze"):
+        return "unfreeze"
+    path, here = Path(sys.executable).with_name("unfreeze"), Path.cwd()
+    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))
 
 
 def requested(argv: Sequence[str], program: str) -> tuple[TrainConfig, Strategy]:
