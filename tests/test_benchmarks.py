@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 from unfreeze.cli.train import requested
-from unfreeze.training.config import resolve_epochs
+from unfreeze.training.config import resolve
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
@@ -25,7 +25,7 @@ def demo_table(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def test_every_arm_trains_for_the_same_number_of_epochs(demo_table: ModuleType, epochs: int) -> None:
     for flags in demo_table.arms(epochs).values():
         config, strategy = requested(flags, "train.py")
-        assert resolve_epochs(config, strategy).epochs == epochs
+        assert resolve(config, strategy).epochs == epochs
 
 
 def test_the_table_has_mean_and_spread_per_task(demo_table: ModuleType) -> None:

@@ -11,7 +11,7 @@ import pytest
 from unfreeze import strategies
 from unfreeze.cli import main
 from unfreeze.cli.train import groups, requested
-from unfreeze.training.config import resolve_epochs
+from unfreeze.training.config import resolve
 
 ROOT = Path(__file__).resolve().parents[2]
 GUIDE = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
@@ -98,7 +98,7 @@ def test_the_guides_tables_say_the_defaults() -> None:
 def test_a_command_means_what_it_says(words: str, strategy: strategies.Strategy, epochs: int) -> None:
     config, chosen = requested(words.split(), "train.py")
     assert chosen == strategy
-    assert resolve_epochs(config, chosen).epochs == epochs
+    assert resolve(config, chosen).epochs == epochs
 
 
 ALL = {" ".join(words): words for words in [[], *training(GUIDE), *training(README)]}

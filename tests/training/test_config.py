@@ -7,7 +7,7 @@ import yaml
 from unfreeze import strategies
 from unfreeze.models import model_names
 from unfreeze.optim import optimizers, schedulers
-from unfreeze.training.config import DEFAULT_EPOCHS, TrainConfig, resolve_epochs, resolved
+from unfreeze.training.config import DEFAULT_EPOCHS, TrainConfig, resolve, resolved
 
 
 @pytest.mark.parametrize(
@@ -46,12 +46,37 @@ def test_help_names_what_there_is(field, names):
 def test_epochs_come_from_the_user_the_phases_or_the_default():
     fixed = strategies.get("fixed")(phase1_epochs=2, phase2_epochs=3)
     early = strategies.get("early_gradual")()
-    assert resolve_epochs(TrainConfig(), early).epochs == DEFAULT_EPOCHS
-    assert resolve_epochs(TrainConfig(), fixed).epochs == 5
-    assert resolve_epochs(TrainConfig(epochs=5), fixed).epochs == 5
-    assert resolve_epochs(TrainConfig(epochs=7), early).epochs == 7
+    assert resolve(TrainConfig(), early).epochs == DEFAULT_EPOCHS
+    assert resolve(TrainConfig(), fixed).epochs == 5
+    assert resolve(TrainConfig(epochs=5), fixed).epochs == 5
+    assert resolve(TrainConfig(epochs=7), early).epochs == 7
     with pytest.raises(ValueError, match=r"--epochs 7 contradicts the phases of fixed, which add up to 5"):
-        resolve_epochs(TrainConfig(epochs=7), fixed)
+        resolve(TrainConfig(epochs=7), fixed)
+
+
+@pytest.mark.parametrize(
+    ("given", "head_lr", "backbone_lr"),
+    [
+        ({}, 5e-3, 2e-3),
+        ({"model": "r3d_18"}, 1e-3, 1e-4),
+        ({"lr": 0.1}, 0.1, 0.1),
+        ({"lr": 0.1, "head_lr": 0.5}, 0.5, 0.1),
+        ({"lr": 0.1, "backbone_lr": 0.5}, 0.1, 0.5),
+        ({"backbone_lr": 0.5}, 5e-3, 0.5),
+        ({"head_lr": 0.5, "backbone_lr": 0.25}, 0.5, 0.25),
+    ],
+)
+def test_learning_rates_come_from_the_user_or_the_model(given, head_lr, backbone_lr):
+    config = resolve(TrainConfig(**given), strategies.get("early_gradual")())
+    assert (config.lr, config.head_lr, config.backbone_lr) == (None, head_lr, backbone_lr)
+    assert resolve(config, strategies.get("early_gradual")()) == config
+
+
+def test_a_learning_rate_that_would_do_nothing_is_an_error():
+    with pytest.raises(
+        ValueError, match=r"--lr 0\.1 says nothing beside --head_lr 1\.0 and --backbone_lr 2\.0"
+    ):
+        TrainConfig(lr=0.1, head_lr=1.0, backbone_lr=2.0)
 
 
 @pytest.mark.parametrize("name", strategies.available())

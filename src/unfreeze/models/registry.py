@@ -28,12 +28,17 @@ class Backbone:
             ``frame_rate`` in their ``_docs`` (``min_temporal_size`` is only the shortest clip that runs). The
             rest of the preprocessing is in their ``transforms()``.
         expects: the whole preprocessing, for backbones that this package ships; without ``clip``.
+        head_lr, backbone_lr: learning rates to fine-tune with under AdamW where the user names none. A fresh
+            head may run, pretrained weights walk: an order of magnitude between them is common practice for
+            Kinetics weights. Those of the micro backbones were chosen on the demo data.
     """
 
     name: str
     classifier: str
     clip: tuple[int, float] | None = None
     expects: Preprocessing | None = None
+    head_lr: float = 1e-3
+    backbone_lr: float = 1e-4
 
     @property
     def shipped(self) -> bool:
@@ -83,8 +88,8 @@ _MICRO = Preprocessing(
     frames=8, fps=5.0, resize=56, crop=(48, 48), mean=(0.45, 0.45, 0.45), std=(0.225, 0.225, 0.225)
 )
 _ROWS = (
-    Backbone("r3d_micro", "fc", expects=_MICRO),
-    Backbone("mvit_micro", "head", expects=_MICRO),
+    Backbone("r3d_micro", "fc", expects=_MICRO, head_lr=5e-3, backbone_lr=2e-3),
+    Backbone("mvit_micro", "head", expects=_MICRO, head_lr=5e-3, backbone_lr=2e-3),
     Backbone("r3d_18", "fc", clip=(16, 15.0)),
     Backbone("mc3_18", "fc", clip=(16, 15.0)),
     Backbone("r2plus1d_18", "fc", clip=(16, 15.0)),

@@ -43,7 +43,7 @@ class TrainConfig:
     epochs: int | None = option(
         None, f"epochs to train (default: {DEFAULT_EPOCHS}, or the sum of the strategy's phases)", ge=1
     )
-    batch_size: int = option(8, "clips in a batch", ge=1)
+    batch_size: int = option(16, "clips in a batch", ge=1)
     accumulate: int = option(1, "batches whose gradients are summed into one optimizer step", ge=1)
     optimizer: str = option(
         "adamw",
@@ -52,7 +52,9 @@ class TrainConfig:
     optimizer_args: dict[str, Any] | None = option(
         None, "further arguments of the optimizer: {betas: [0.9, 0.95]}"
     )
-    lr: float = option(1e-3, "learning rate", gt=0)
+    lr: float | None = option(
+        None, "learning rate of heads and backbone (default: what suits the model under adamw)", gt=0
+    )
     head_lr: float | None = option(None, "learning rate of the heads (default: lr)", gt=0)
     backbone_lr: float | None = option(None, "learning rate of the backbone (default: lr)", gt=0)
     layer_decay: float = option(1.0, "factor on the learning rate per block toward the input", gt=0, le=1)
@@ -92,6 +94,11 @@ class TrainConfig:
         if self.tasks is not None:
             object.__setattr__(self, "tasks", tuple(self.tasks))
         check_options(self, flag=lambda name: f"--{name}")
+        if None not in (self.lr, self.head_lr, self.backbone_lr):
+            raise ValueError(
+                f"--lr {self.lr} says nothing beside --head_lr {self.head_lr} and "
+                f"--backbone_lr {self.backbone_lr}; leave one of them out"
+            )
 
 
 # What a resumed run may change without changing its numbers (device: as far as two devices agree).
@@ -100,12 +107,28 @@ FREE_ON_RESUME = frozenset({"workers", "device", "output", "run_dir", "resume"})
 _NOT_IN_FILE = frozenset({"run_dir", "resume"})
 
 
-def resolve_epochs(config: TrainConfig, strategy: Strategy) -> TrainConfig:
-    """``config`` with ``epochs`` filled in: as given, else the strategy's own length, else the default.
+def resolve(config: TrainConfig, strategy: Strategy) -> TrainConfig:
+    """``config`` with ``epochs``, ``head_lr`` and ``backbone_lr`` filled in, the last two in place of ``lr``.
 
     Raises:
-        ValueError: ``epochs`` contradicts the strategy's phases.
+        ValueError: ``epochs`` contradicts the strategy's phases, or there is no such model.
     """
+    return _with_rates(_with_epochs(config, strategy))
+
+
+def _with_rates(config: TrainConfig) -> TrainConfig:
+    from unfreeze.models.registry import backbone
+
+    row = backbone(config.model)
+    return replace(
+        config,
+        lr=None,
+        head_lr=config.head_lr or config.lr or row.head_lr,
+        backbone_lr=config.backbone_lr or config.lr or row.backbone_lr,
+    )
+
+
+def _with_epochs(config: TrainConfig, strategy: Strategy) -> TrainConfig:
     length = strategy.run_length()
     if config.epochs is None:
         return replace(config, epochs=length or DEFAULT_EPOCHS)

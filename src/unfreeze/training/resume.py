@@ -66,7 +66,7 @@ def check_length(
     layouts = [
         build_scheduler(
             config.scheduler,
-            torch.optim.SGD(groups, lr=config.lr, momentum=0.9),
+            torch.optim.SGD(groups, momentum=0.9),
             epochs=epochs,
             steps_per_epoch=steps_per_epoch,
             mode=mode,

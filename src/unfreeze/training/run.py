@@ -20,7 +20,7 @@ from unfreeze.report.table import summary_table
 from unfreeze.strategies import Strategy
 from unfreeze.training.board import Board
 from unfreeze.training.checkpoint import load_checkpoint, rebuild_model
-from unfreeze.training.config import TrainConfig, resolve_epochs, resolved
+from unfreeze.training.config import TrainConfig, resolve, resolved
 from unfreeze.training.device import parallelise, pick_device
 from unfreeze.training.interrupt import Interrupt, Interrupted
 from unfreeze.training.loop import fit
@@ -59,7 +59,7 @@ def train(config: TrainConfig, strategy: Strategy, console: RunConsole) -> RunRe
         ValueError: flags, data or weights that do not fit; one line says which and what to do.
         OSError: a file cannot be read or written.
     """
-    config = resolve_epochs(config, strategy)
+    config = resolve(config, strategy)
     device = pick_device(config.device)
     with deterministic(device):
         session = build(config, strategy, device, console)
@@ -115,17 +115,18 @@ def build(config: TrainConfig, strategy: Strategy, device: torch.device, console
         warmup_steps=round(config.warmup_epochs * steps_per_epoch),
         thaw_warmup_steps=config.thaw_warmup_steps,
     )
+    backbone_lr = config.backbone_lr
+    assert backbone_lr is not None, "learning rates are resolved before"
     groups = freezer.param_groups(
-        lr=config.lr,
+        lr=backbone_lr,
         head_lr=config.head_lr,
-        backbone_lr=config.backbone_lr,
         layer_decay=config.layer_decay,
         weight_decay=config.weight_decay,
     )
     optimizer = build_optimizer(
         config.optimizer,
         groups,
-        lr=config.lr,
+        lr=backbone_lr,
         weight_decay=config.weight_decay,
         **(config.optimizer_args or {}),
     )
