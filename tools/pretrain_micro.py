@@ -1,6 +1,7 @@
 """How the weights in src/unfreeze/models/pretrained/ were made.
 
-    python tools/pretrain_micro.py --backbone r3d_micro --out src/unfreeze/models/pretrained
+    python tools/pretrain_micro.py --backbone r3d_micro --out OUT
+    python tools/pretrain_micro.py --backbone mvit_micro --out OUT --teacher OUT/r3d_micro.safetensors
 
 Renders scenes with shapes, motions and backgrounds that the demo does not have (once; kept under --cache),
 trains the backbone on five classification tasks at once, and writes <backbone>.safetensors and
@@ -23,6 +24,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from distillation import Distillation, load_teacher
 from unfreeze.data.demo.files import FPS, FRAMES, SIZE, write_mp4
 from unfreeze.data.demo.scenes import Frames, render
 from unfreeze.data.demo.shapes import SHAPES
@@ -129,6 +131,12 @@ def per_task(logits: Tensor) -> tuple[Tensor, ...]:
     return logits.split(list(CLASSES.values()), dim=1)
 
 
+def classification_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross entropy, summed over the tasks."""
+    parts = zip(per_task(logits), labels.unbind(1), strict=True)
+    return torch.stack([F.cross_entropy(part, label) for part, label in parts]).sum()
+
+
 @torch.no_grad()
 def accuracies(model: nn.Module, scenes: Scenes) -> dict[str, float]:
     model.eval()
@@ -171,6 +179,9 @@ def main() -> None:
     )
     parser.add_argument("--held-out", type=int, default=1000, help="scenes to score on (default: 1000)")
     parser.add_argument(
+        "--teacher", type=Path, help="r3d_micro.safetensors, to learn from as well (mvit_micro needs it)"
+    )
+    parser.add_argument(
         "--bf16", action="store_true", help="bfloat16 autocast: faster where the processor has AMX"
     )
     parser.add_argument(
@@ -183,6 +194,8 @@ def main() -> None:
         help="where scenes are kept",
     )
     args = parser.parse_args()
+    if args.teacher is not None and args.backbone != "mvit_micro":
+        parser.error("--teacher teaches mvit_micro alone")
 
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
@@ -191,8 +204,13 @@ def main() -> None:
     held_out = load_scenes(FIRST_HELD_OUT, args.held_out, args.cache, args.threads)
 
     model = getattr(micro, args.backbone)(num_classes=sum(CLASSES.values()))
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]
+    distillation = None
+    if args.teacher is not None:
+        classes = sum(CLASSES.values())
+        distillation = Distillation(model, load_teacher(args.teacher, classes), classes)
+    parameters = [*model.parameters(), *(distillation.parameters() if distillation else ())]
+    decayed = [p for p in parameters if p.ndim > 1]
+    others = [p for p in parameters if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=args.lr)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, args.lr, total_steps=args.steps, pct_start=0.15)
@@ -219,13 +237,17 @@ def main() -> None:
         batch, order = order[: args.batch_size], order[args.batch_size :]
         videos, labels = augmented(train.videos[batch], train.labels[batch], rng)
         model.train()
+        clips = to_input(videos)
         with torch.autocast("cpu", torch.bfloat16, enabled=args.bf16):
-            logits = model(to_input(videos))
-        parts = zip(per_task(logits.float()), labels.unbind(1), strict=True)
-        loss = torch.stack([F.cross_entropy(part, label) for part, label in parts]).sum()
+            logits = model(clips)
+        loss = classification_loss(logits.float(), labels)
+        total = loss
+        if distillation:
+            hints, extra_logits = distillation(clips)
+            total = loss + hints + classification_loss(extra_logits, labels)
         optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        total.backward()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         schedule.step()
         running += loss.item()
