@@ -11,7 +11,7 @@ import difflib
 import math
 import numbers
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 
@@ -43,9 +43,20 @@ def check_options(instance: Any, flag: Callable[[str], str] = str) -> None:
     Raises:
         ValueError: a value does not fit.
     """
-    hints = typing.get_type_hints(type(instance))
-    for f in dataclasses.fields(instance):
-        value, hint, called = getattr(instance, f.name), hints[f.name], flag(f.name)
+    values = {f.name: getattr(instance, f.name) for f in dataclasses.fields(instance)}
+    check_values(type(instance), values, flag)
+
+
+def check_values(cls: type, values: Mapping[str, Any], flag: Callable[[str], str] = str) -> None:
+    """The same for values, by field name, that are yet to become an instance of ``cls``.
+
+    The command line asks first, so that a message names the flag that was typed and not the field behind it.
+    """
+    hints = typing.get_type_hints(cls)
+    for f in dataclasses.fields(cls):
+        if f.name not in values:
+            continue
+        value, hint, called = values[f.name], hints[f.name], flag(f.name)
         kinds = typing.get_args(hint) or (hint,)
         if typing.get_origin(hint) is typing.Literal:
             _check_choice(value, kinds, called)

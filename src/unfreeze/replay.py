@@ -29,9 +29,7 @@ def compare(
     for name in sorted(saved["fields"].keys() | own["fields"].keys()):
         before, now = saved["fields"].get(name), own["fields"].get(name)
         if before != now:
-            raise ValueError(
-                f"the state was made with {strategy.flag(name)} = {before!r}, this run has {now!r}"
-            )
+            raise ValueError(f"the state was made with {name} = {before!r}, this run has {now!r}")
     sizes = {block.name: block.parameters for block in blocks}
     if list(state["blocks"].items()) != list(sizes.items()):
         changed = [n for n in {**state["blocks"], **sizes} if state["blocks"].get(n) != sizes.get(n)]

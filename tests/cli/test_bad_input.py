@@ -57,7 +57,10 @@ FLAGS = [
     (["--monitor", "val/acuracy"], ["val/acuracy", "did you mean 'val/accuracy'?"]),
     (["--early_gradual_traget_ratio", "0.5"], ["did you mean '--early_gradual_target_ratio'?"]),
     (["--early_gradual_target", "0.5"], ["unknown flag --early_gradual_target"]),
-    (["--early_gradual_target_ratio", "1.5"], ["early_gradual_target_ratio must be", "at most 1", "1.5"]),
+    (
+        ["--early_gradual_target_ratio", "1.5"],
+        ["--early_gradual_target_ratio must be at least 0 and at most 1, not 1.5"],
+    ),
     (["--epochs", "0"], ["--epochs must be at least 1, not 0"]),
     (["--epochs", "many"], ["--epochs: expected a whole number, not 'many'"]),
     (["--lr", "-1"], ["--lr must be above 0"]),
@@ -146,6 +149,10 @@ FILES: dict[str, tuple[Callable[[Place], list[str]], list[str]]] = {
     "a phase without epochs": (
         lambda p: phases(p, "- {blocks: all}\n"),
         ["phases.yaml", "phase 1", "epochs"],
+    ),
+    "a field of two phases beside a list of phases": (
+        lambda p: [*phases(p, "- {epochs: 1, blocks: all}\n"), "--phase1_epochs", "5"],
+        ["--phases says everything; leave out --phase1_epochs 5"],
     ),
     "phases that are no YAML": (
         lambda p: phases(p, "- {epochs: 1\n- x: y: z"),

@@ -114,7 +114,7 @@ def test_a_resumed_run_is_not_frozen_again(net, anatomy, train):
     ("other", "message"),
     [
         (Adaptive(), "strategy 'early_gradual', this run has 'adaptive'"),
-        (EarlyGradual(freeze_epochs=2), "early_gradual_freeze_epochs = 1, this run has 2"),
+        (EarlyGradual(freeze_epochs=2), "with freeze_epochs = 1, this run has 2"),
     ],
 )
 def test_another_strategy_is_an_error(net, anatomy, other, message):

@@ -178,9 +178,9 @@ def test_the_only_metric_needs_no_monitor(r3d_18):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"patience": 0}, "adaptive_patience must be at least 1, not 0"),
-        ({"patience": 2.5}, "adaptive_patience must be a whole number, not 2.5"),
-        ({"min_improvement": -0.1}, "adaptive_min_improvement must be at least 0, not -0.1"),
+        ({"patience": 0}, "^patience must be at least 1, not 0"),
+        ({"patience": 2.5}, "^patience must be a whole number, not 2.5"),
+        ({"min_improvement": -0.1}, "^min_improvement must be at least 0, not -0.1"),
     ],
 )
 def test_values_out_of_range(settings, message):

@@ -66,11 +66,11 @@ def test_reason(play, r3d_18, epoch, reason):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"freeze_epochs": -1}, "early_gradual_freeze_epochs must be at least 0, not -1"),
-        ({"blocks_per_epoch": 0}, "early_gradual_blocks_per_epoch must be at least 1, not 0"),
-        ({"target_ratio": 1.1}, "early_gradual_target_ratio must be at least 0 and at most 1, not 1.1"),
-        ({"freeze_epochs": 1.5}, "early_gradual_freeze_epochs must be a whole number, not 1.5"),
-        ({"target_ratio": float("nan")}, "early_gradual_target_ratio must be a number, not nan"),
+        ({"freeze_epochs": -1}, "^freeze_epochs must be at least 0, not -1"),
+        ({"blocks_per_epoch": 0}, "^blocks_per_epoch must be at least 1, not 0"),
+        ({"target_ratio": 1.1}, "^target_ratio must be at least 0 and at most 1, not 1.1"),
+        ({"freeze_epochs": 1.5}, "^freeze_epochs must be a whole number, not 1.5"),
+        ({"target_ratio": float("nan")}, "^target_ratio must be a number, not nan"),
     ],
 )
 def test_values_out_of_range(settings, message):

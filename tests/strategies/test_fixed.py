@@ -165,6 +165,12 @@ def test_phases_together_with_the_two_phase_fields_are_an_error():
         Fixed(phase1_epochs=2, unfreeze_blocks=1, phases=(Phase(1, "all"),))
 
 
+def test_so_is_a_two_phase_field_that_says_its_default():
+    assert (Fixed().phase1_epochs, Fixed().phase2_epochs, Fixed().unfreeze_blocks) == (5, 15, 3)
+    with pytest.raises(ValueError, match="leave out --phase1_epochs 5$"):
+        Fixed(phase1_epochs=5, phases=(Phase(1, "all"),))
+
+
 def test_more_blocks_than_there_are_is_warned_of_when_the_phase_begins(play):
     blocks = (BlockInfo("a", 1), BlockInfo("b", 1))
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from unfreeze import strategies
 from unfreeze.cli.flags import Flag, Group, flags_of
+from unfreeze.options import check_values
 from unfreeze.strategies import Strategy
 
 DEFAULT = "early_gradual"
@@ -54,9 +55,10 @@ def choose(given: Mapping[str, Any]) -> Strategy:
                 f"--{flag} belongs to the strategy {' or '.join(owners)}, but {cls.name} is selected: "
                 f"add --freezing_strategy {owners[0]}, or leave --{flag} out"
             )
-    return cls(
-        **{f.name: given[cls.flag(f.name)] for f in dataclasses.fields(cls) if cls.flag(f.name) in given}
-    )
+    flags = {f.name: cls.flag(f.name) for f in dataclasses.fields(cls)}
+    values = {field: given[flag] for field, flag in flags.items() if flag in given}
+    check_values(cls, values, lambda field: f"--{flags[field]}")
+    return cls(**values)
 
 
 def _owners(flag: str) -> tuple[str, ...]:

@@ -68,7 +68,7 @@ class Strategy(ABC):
             REGISTRY[cls.name] = cls
 
     def __post_init__(self) -> None:
-        check_options(self, self.flag)
+        check_options(self)
 
     @abstractmethod
     def decide(self, history: History, blocks: Sequence[BlockInfo]) -> Decision:

@@ -20,6 +20,8 @@ from unfreeze.strategies.base import BlockInfo, Decision, Strategy, last_blocks
 
 _FORMS = "all, none, last N, a block's name, a pattern such as layer4.*, or a list of these"
 _LAST = re.compile(r"last\s+([1-9]\d*)")
+# Not the fields' own defaults, so that a value that was said can be told from one that was not.
+_TWO_PHASES = {"phase1_epochs": 5, "phase2_epochs": 15, "unfreeze_blocks": 3}
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,8 @@ class Fixed(Strategy):
     """Frozen for ``phase1_epochs``, then the last ``unfreeze_blocks`` train; or any list of ``phases``.
 
     After the last phase its blocks go on training. ``phases`` may also be plain data (``phases_from_data``),
-    so that ``Fixed(**dataclasses.asdict(fixed))`` is the same strategy.
+    so that ``Fixed(**dataclasses.asdict(fixed))`` is the same strategy. With ``phases`` the other fields are
+    None.
 
     Raises:
         ValueError: ``phases`` come together with a value for one of the other fields, or one is malformed.
@@ -91,9 +94,13 @@ class Fixed(Strategy):
     name: ClassVar[str] = "fixed"
     flag_prefix: ClassVar[str | None] = ""
 
-    phase1_epochs: int = option(5, "epochs in which the whole backbone stays frozen", ge=0)
-    phase2_epochs: int = option(15, "epochs in which the last blocks train", ge=1)
-    unfreeze_blocks: int = option(3, "how many of the last blocks train in phase 2", ge=0)
+    phase1_epochs: int | None = option(
+        None, "epochs in which the whole backbone stays frozen (default: 5)", ge=0
+    )
+    phase2_epochs: int | None = option(None, "epochs in which the last blocks train (default: 15)", ge=1)
+    unfreeze_blocks: int | None = option(
+        None, "how many of the last blocks train in phase 2 (default: 3)", ge=0
+    )
     phases: tuple[Phase, ...] = option(
         (),
         f"YAML file with any list of phases instead, each with epochs, blocks ({_FORMS}) and lr_scale",
@@ -104,14 +111,13 @@ class Fixed(Strategy):
         super().__post_init__()
         empty = self.phases in ((), [], None)
         object.__setattr__(self, "phases", () if empty else phases_from_data(self.phases))
-        if self.phases:
-            extra = [
-                f"--{self.flag(f.name)} {getattr(self, f.name)}"
-                for f in dataclasses.fields(self)
-                if f.name != "phases" and getattr(self, f.name) != f.default
-            ]
-            if extra:
-                raise ValueError(f"--{self.flag('phases')} says everything; leave out {' and '.join(extra)}")
+        said = [name for name in _TWO_PHASES if getattr(self, name) is not None]
+        if self.phases and said:
+            extra = " and ".join(f"--{self.flag(name)} {getattr(self, name)}" for name in said)
+            raise ValueError(f"--{self.flag('phases')} says everything; leave out {extra}")
+        if not self.phases:
+            for name in _TWO_PHASES.keys() - set(said):
+                object.__setattr__(self, name, _TWO_PHASES[name])
 
     def run_length(self) -> int:
         """The sum of all phases' epochs."""
@@ -141,6 +147,8 @@ class Fixed(Strategy):
     def _schedule(self) -> tuple[Phase, ...]:
         if self.phases:
             return self.phases
+        assert self.phase1_epochs is not None
+        assert self.phase2_epochs is not None
         top = f"last {self.unfreeze_blocks}" if self.unfreeze_blocks else "none"
         frozen = (Phase(self.phase1_epochs, "none"),) if self.phase1_epochs else ()
         return (*frozen, Phase(self.phase2_epochs, top))
