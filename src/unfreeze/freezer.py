@@ -241,7 +241,7 @@ class Freezer:
         """Make ``optimizer`` obey; before or after the first ``start_epoch``.
 
         Blocks that it does not have (it was built from what was trainable at the time) are added when they
-        thaw, as twins of the group of the nearest block behind them; the scheduler's lists grow along.
+        thaw, as twins of the groups of the nearest block behind them; the scheduler's lists grow along.
 
         Args:
             scheduler: the optimizer's scheduler, or several in a list; needed where blocks may be added.

@@ -121,6 +121,39 @@ def test_thawed_blocks_join_as_twins(net, anatomy, table, train):
     assert rate_of(optimizer, conv) != rate_of(optimizer, model.heads["verb"].weight)
 
 
+def test_biases_and_norms_join_those_that_are_spared_of_decay(net, anatomy, table, train):
+    model = net()
+    freezer = Freezer(model, table(("layers.1",), ("layers.0", "layers.1")), anatomy)
+    heads = list(model.heads.parameters())
+    spared = {"params": [p for p in heads if p.ndim == 1], "weight_decay": 0.0}
+    optimizer = torch.optim.AdamW([{"params": [p for p in heads if p.ndim > 1]}, spared], weight_decay=0.1)
+    freezer.attach(optimizer)
+    for _ in range(2):
+        freezer.start_epoch()
+        train(model, optimizer)
+        freezer.end_epoch()
+    decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    for layer in model.layers:
+        assert {name: decay[id(p)] for name, p in layer.named_parameters()} == {
+            "conv.weight": 0.1,
+            "conv.bias": 0.0,
+            "norm.weight": 0.0,
+            "norm.bias": 0.0,
+        }
+
+    again = net()
+    resumed = Freezer(again, table(("layers.1",), ("layers.0", "layers.1")), anatomy)
+    heads = list(again.heads.parameters())
+    spared = {"params": [p for p in heads if p.ndim == 1], "weight_decay": 0.0}
+    other = torch.optim.AdamW([{"params": [p for p in heads if p.ndim > 1]}, spared], weight_decay=0.1)
+    resumed.attach(other)
+    resumed.load_state_dict(freezer.state_dict())
+    other.load_state_dict(optimizer.state_dict())
+    assert [len(g["params"]) for g in other.param_groups] == [
+        len(g["params"]) for g in optimizer.param_groups
+    ]
+
+
 def test_attaching_late_finds_what_is_missing(net, anatomy, table, train):
     model = net()
     freezer = Freezer(model, table(("layers.1",)), anatomy)

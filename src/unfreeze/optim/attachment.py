@@ -37,10 +37,10 @@ class Attachment:
         self.added: list[tuple[str, ...]] = []
 
     def admit(self, blocks: Sequence[str], trainable: Sequence[str], owned: Mapping[str, Named]) -> None:
-        """Add groups for what ``trainable`` blocks own and the optimizer lacks, one a block, as thaws go.
+        """Add groups for what ``trainable`` blocks own and the optimizer lacks, block by block, as thaws go.
 
-        A new group is the twin of the group of the nearest block behind it that the optimizer knows, else of
-        the first group.
+        A new group is the twin of a group of the nearest block behind it that the optimizer knows, else of
+        the heads: where biases and norms have a group of their own, new ones get a twin of that one.
 
         Args:
             blocks: all blocks, from input to output.
@@ -65,14 +65,18 @@ class Attachment:
             self._add([(n, p) for n, p in owned[block] if n in names], block, blocks[index:], owned)
 
     def _add(self, named: Named, block: str, behind: Sequence[str], owned: Mapping[str, Named]) -> None:
-        groups = groups_of(self.optimizer)
-        lacking = [(name, p) for name, p in named if can_train(p) and id(p) not in groups]
-        if lacking:
-            known = (group for each in behind for _, p in owned[each] for group in groups.get(id(p), ()))
-            twin = next(known, self.optimizer.param_groups[0])
-            like = next(i for i, group in enumerate(self.optimizer.param_groups) if group is twin)
-            add_group(self.optimizer, self.scheduler, lacking, like=like, name=block)
-            self.added.append(tuple(name for name, _ in lacking))
+        groups = self.optimizer.param_groups
+        number = {id(p): index for index, group in enumerate(groups) for p in group["params"]}
+        everything = [p for group in groups for p in group["params"]]
+        known = [p for each in behind for _, p in owned[each] if id(p) in number] or everything
+        joining: dict[int, Named] = {}  # the twin's number -> who joins
+        for name, parameter in named:
+            if can_train(parameter) and id(parameter) not in number:
+                alike = (p for p in known if (p.ndim > 1) == (parameter.ndim > 1))
+                joining.setdefault(number[id(next(alike, known[0]))], []).append((name, parameter))
+        for like, members in joining.items():
+            add_group(self.optimizer, self.scheduler, members, like=like, name=block)
+            self.added.append(tuple(name for name, _ in members))
 
     def prove(
         self, blocks: Sequence[str], owned: Mapping[str, Named], scales: Mapping[str, float], unused: bool
