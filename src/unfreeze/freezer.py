@@ -16,6 +16,7 @@ first step to the last, and only ``optimizer.step`` itself does not see what is 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -126,6 +127,7 @@ class Freezer:
         self._pace = Pace(warmup_steps, thaw_warmup_steps)
         self._attached: Attachment | None = None
         self._added: list[tuple[str, ...]] = []  # groups that an earlier run added to its optimizer, in order
+        self._steps_before = 0  # optimizer steps before the epoch, or the part of it since resuming, began
         self._unproven: tuple[str, ...] = ()  # thawed blocks that have not taken a step yet
         self._sizes = {name: sum(p.numel() for _, p in named) for name, named in self._owned().items()}
         self._blocks = tuple(BlockInfo(part.name, self._sizes[part.name]) for part in self.anatomy.blocks)
@@ -137,12 +139,22 @@ class Freezer:
     def start_epoch(self) -> Transition:
         """Decide which blocks train in the next epoch, and make it true; twice in an epoch changes nothing.
 
+        Warns where steps were taken since the first call: then ``end_epoch`` has been forgotten.
+
         Raises:
             ValueError: the strategy named blocks that do not exist, the model has changed since it was
                 dissected, or a thawed block cannot be added to the optimizer.
         """
         if self.transition is None or self.transition.epoch != self.history.next_epoch:
             self._apply(self._decide(self.history))
+            self._steps_before = self._pace.steps
+        elif self._pace.steps > self._steps_before:
+            warnings.warn(
+                f"epoch {self.transition.epoch} has not ended, so nothing new thaws: call end_epoch() at the "
+                "end of each epoch",
+                RuntimeWarning,
+                stacklevel=2,
+            )
         assert self.transition is not None
         return self.transition
 
@@ -377,6 +389,7 @@ class Freezer:
         for decision in decisions[-2:]:
             self._apply(decision)
         self._pace.load_state_dict(state["pace"])
+        self._steps_before = self._pace.steps
         self._set_gate(self._owned())
 
     def _owned(self) -> dict[str, Named]:

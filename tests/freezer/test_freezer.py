@@ -59,6 +59,24 @@ def test_starting_an_epoch_twice_changes_nothing(net, anatomy, table):
     assert second.epoch == 2
 
 
+def test_an_epoch_that_is_never_ended_is_noticed(net, anatomy, table, train):
+    model = net()
+    freezer = Freezer(model, table(("layers.1",)), anatomy)
+    optimizer = torch.optim.SGD(freezer.param_groups(lr=0.1))
+    freezer.attach(optimizer)
+    for _ in range(2):
+        freezer.start_epoch()
+        freezer.start_epoch()
+        train(model, optimizer)
+        freezer.end_epoch()
+    freezer.start_epoch()
+    train(model, optimizer)
+    with pytest.warns(RuntimeWarning, match=r"epoch 3 has not ended.*: call end_epoch\(\)"):
+        freezer.start_epoch()
+    freezer.load_state_dict(freezer.state_dict())
+    freezer.start_epoch()  # resumed in the middle of an epoch
+
+
 def test_ending_an_epoch_twice_amends(net, anatomy, table):
     freezer = Freezer(net(), table((), ("layers.1",)), anatomy)
     freezer.start_epoch()
