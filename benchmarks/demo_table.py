@@ -3,8 +3,8 @@
     python benchmarks/demo_table.py --seeds 0 1 2 --jobs 2
 
 Every run is a process of its own (`python train.py …`, one thread, decoding in the process itself), so that
-its peak memory is its own. Finished runs are kept in benchmarks/runs/ and not repeated; delete the folder to
-start afresh.
+its processor time and peak memory are its own; the time depends little on what else the machine does.
+Finished runs are kept in benchmarks/runs/ and not repeated; delete the folder to start afresh.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import shutil
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -81,9 +80,9 @@ def main() -> None:
         measured = list(pool.map(measure, jobs))
     rows = summarise(jobs, measured)
     note = (
-        f"Validation {METRIC.replace('_', ' ')} after the last of {args.epochs} epochs, seconds of the whole "
-        f"process and its peak memory: mean ± standard deviation over {len(args.seeds)} seeds, one thread a "
-        f"run, {args.jobs} at a time. {footer()}"
+        f"Validation {METRIC.replace('_', ' ')} after the last of {args.epochs} epochs, processor seconds and "
+        f"peak memory of the whole process: mean ± standard deviation over {len(args.seeds)} seeds, one thread "
+        f"a run. {footer()}"
     )
     content = {
         "epochs": args.epochs,
@@ -98,7 +97,7 @@ def main() -> None:
 
 
 def measure(job: Job) -> dict[str, Any]:
-    """Run a job unless it is done: seconds, peak memory in MiB, metrics of its last and its best epoch."""
+    """Run a job unless it is done: processor seconds, peak MiB, metrics of its last and its best epoch."""
     record = job.folder / "measured.json"
     if record.exists():
         found = json.loads(record.read_text())
@@ -107,7 +106,6 @@ def measure(job: Job) -> dict[str, Any]:
     shutil.rmtree(job.folder, ignore_errors=True)
     job.folder.mkdir(parents=True)
     run = job.folder / "run"
-    started = time.perf_counter()
     with (job.folder / "output.txt").open("w") as output:
         process = subprocess.Popen(
             [sys.executable, str(ROOT / "train.py"), *job.words, "--run_dir", str(run)],
@@ -115,9 +113,9 @@ def measure(job: Job) -> dict[str, Any]:
             stderr=subprocess.STDOUT,
             env={**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
         )
-        # wait4, because it alone gives the peak memory of this one child
+        # wait4, because it alone gives the time and peak memory of this one child
         _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - started
+    seconds = usage.ru_utime + usage.ru_stime
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
         raise SystemExit(f"{' '.join(job.words)} failed, see {job.folder / 'output.txt'}")
@@ -148,10 +146,11 @@ def summarise(jobs: Sequence[Job], measured: Sequence[Mapping[str, Any]]) -> str
         groups.setdefault((job.backbone, job.arm), []).append(found)
     rows = []
     for (backbone, arm), runs in groups.items():
-        cells = [spread([run["last"][f"{task}/{METRIC}"] for run in runs], 3) for task in tasks]
+        names = [*(f"{task}/{METRIC}" for task in tasks), METRIC]
+        cells = [spread([run["last"][name] for run in runs], 3) for name in names]
         seconds, memory = (spread([run[key] for run in runs], 0) for key in ("seconds", "peak_mib"))
         rows.append([f"{backbone}, {arm}", *cells, seconds, memory])
-    return table(["backbone, strategy", *tasks, "seconds", "peak MiB"], rows)
+    return table(["backbone, strategy", *tasks, "mean", "CPU s", "peak MiB"], rows)
 
 
 def spread(values: Sequence[float], digits: int) -> str:

@@ -39,7 +39,7 @@ def test_the_table_has_mean_and_spread_per_task(demo_table: ModuleType) -> None:
         for value in (0.4, 0.6)
     ]
     row = demo_table.summarise(jobs, measured).splitlines()[-1]
-    assert row == "| r3d_micro, head only | 0.500 ± 0.141 | 10 ± 0 | 300 ± 0 |"
+    assert row == "| r3d_micro, head only | 0.500 ± 0.141 | 0.500 ± 0.000 | 10 ± 0 | 300 ± 0 |"
 
 
 def test_a_finished_run_is_not_repeated(
