@@ -237,6 +237,9 @@ class Freezer:
         Returns:
             Dicts with ``params``, ``lr``, ``name`` (the part's), ``kind`` (``"block"`` or ``"head"``) and
             ``parameter_names``, from input to output.
+
+        Raises:
+            ValueError: a rate or a decay is below 0, or ``layer_decay`` is not above 0.
         """
         return param_groups(
             self._block_names,

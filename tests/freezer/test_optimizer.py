@@ -227,6 +227,20 @@ def test_param_groups(net, anatomy, table):
     assert sum(len(group["params"]) for group in groups) == len(list(freezer.model.parameters()))
 
 
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"lr": -1.0}, "^lr must be at least 0, not -1.0"),
+        ({"backbone_lr": float("nan")}, "^backbone_lr must be at least 0, not nan"),
+        ({"weight_decay": -0.1}, "^weight_decay must be at least 0"),
+        ({"layer_decay": 0.0}, "^layer_decay must be above 0, not 0.0"),
+    ],
+)
+def test_rates_that_cannot_be_meant(net, anatomy, table, wrong, message):
+    with pytest.raises(ValueError, match=message):
+        Freezer(net(), table(()), anatomy).param_groups(**wrong)
+
+
 def test_warmups_rise_by_step_and_compose_with_a_recursive_scheduler(net, anatomy, table, train):
     model = net()
     freezer = Freezer(model, table((), ("layers.1",)), anatomy, warmup_steps=2, thaw_warmup_steps=4)

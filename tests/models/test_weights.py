@@ -163,7 +163,12 @@ def garbage(name: str) -> Callable[[Path], Path]:
         (garbage("w.onnx"), ValueError, r"weights are \.pth, \.pt, \.safetensors files, or default or none"),
         (lambda f: write(f / "w.pth", nn.Linear(2, 2)), ValueError, "holds more than tensors and plain data"),
         (lambda f: write(f / "w.pth", [1, 2]), ValueError, r"w\.pth holds a list, not a state dict"),
-        (lambda f: write(f / "w.pth", {"epoch": 1}), ValueError, "holds no state dict: epoch is no tensor"),
+        (
+            lambda f: write(f / "w.pth", {"epoch": 1}),
+            ValueError,
+            "holds no state dict: epoch is no named tensor",
+        ),
+        (lambda f: write(f / "w.pth", {1: torch.ones(1)}), ValueError, "no state dict: 1 is no named tensor"),
         (lambda f: write(f / "w.pth", {}), ValueError, "holds no state dict: it is empty"),
     ],
 )

@@ -12,9 +12,8 @@ from torch import nn
 from unfreeze.anatomy.tree import Tree, ancestors, is_below
 from unfreeze.anatomy.units import Unit, is_working
 
-_DEEP_SEQUENTIAL = (
-    4  # linear layers or convolutions from which on a plain Sequential is a network, not one layer
-)
+# with so many linear layers or convolutions, a plain Sequential is a network and not one layer
+_DEEP_SEQUENTIAL = 4
 
 
 def structural(tree: Tree, skip: tuple[str, ...], top: str = "") -> Iterator[Unit]:

@@ -24,9 +24,8 @@ def build_model(
         name: one of ``model_names()``.
         tasks: task -> class names.
         weights: ``default`` (torchvision's own, downloaded once; shipped with the package for ``*_micro``),
-            ``none``
-            (random), or a file: ``.pth``/``.pt`` in torchvision's state-dict layout or a checkpoint of this
-            package, or ``.safetensors``.
+            ``none`` (random), or a file: ``.pth``/``.pt`` in torchvision's state-dict layout or a checkpoint
+            of this package, or ``.safetensors``.
         log: told in one line that the old classifier was replaced.
 
     Raises:

@@ -14,9 +14,8 @@ class VideoClassifier(nn.Module):
 
     Attributes:
         name: of the backbone, as in ``model_names()``.
-        backbone: (B, C, T, H, W) -> feature (B, D); its old classifier is an Identity, every other name is as
-            in
-            torchvision, so that state dicts fit.
+        backbone: (B, C, T, H, W) -> feature (B, D); its old classifier is an Identity, every other name is
+            as in torchvision, so that state dicts fit.
         dropout: the old classifier's own dropout, between the feature and the heads.
         heads: one linear layer per task, under ``head_keys[task]``.
         tasks: task -> class names, in the order of the logits.
@@ -51,8 +50,7 @@ class VideoClassifier(nn.Module):
 
         Args:
             x: clips (B, C, T, H, W), or several views of each video (B, V, C, T, H, W), whose features are
-                averaged
-                before the heads. Normalised as ``preprocessing`` says.
+                averaged before the heads. Normalised as ``preprocessing`` says.
 
         Raises:
             ValueError: ``x`` has another number of dimensions.

@@ -31,8 +31,8 @@ class Weights:
     Attributes:
         state: parameters and buffers by name.
         source: what a message calls them: a file's name.
-        classifier: what was left out, in words (``the classifier fc (400 classes)``); empty where there was
-        none. preprocessing: what they expect, where the file itself says so.
+        classifier: what was left out, in words (``the classifier fc (400 classes)``), or the empty string.
+        preprocessing: what they expect, where the file itself says so.
     """
 
     state: Mapping[str, Tensor]
@@ -155,9 +155,9 @@ def _state_dict(content: Mapping[str, Any], path: Path) -> Mapping[str, Tensor]:
         if inner is None:
             break
         content = inner
-    others = [str(key) for key, value in content.items() if not isinstance(value, Tensor)]
+    others = [str(key) for key, t in content.items() if not (isinstance(key, str) and isinstance(t, Tensor))]
     if others or not content:
-        what = f"{_some(others)} is no tensor" if others else "it is empty"
+        what = f"{_some(others)} is no named tensor" if others else "it is empty"
         raise ValueError(f"{path} holds no state dict: {what}")
     # torch.compile, of the model or of modules inside it
     state: dict[str, Tensor] = {key.replace("_orig_mod.", ""): tensor for key, tensor in content.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -53,8 +54,12 @@ def _misfit(parameter: inspect.Parameter, value: Any) -> str:
     """What the value should have been, by the parameter's default and annotation; empty where it fits."""
     default, annotation = parameter.default, str(parameter.annotation)
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if isinstance(default, bool):
-        return "" if isinstance(value, bool) else "true or false"
+    if annotation.startswith("Literal["):
+        # some of torch's classes compare such a word, and where none fits do something of their own
+        words = re.findall(r"'(\w+)'", annotation)
+        return "" if value in words else f"one of {', '.join(words)}"
+    if isinstance(default, bool) or annotation == "bool | None":
+        return "" if isinstance(value, bool) or value is default else "true or false"
     if isinstance(default, tuple):
         fits = isinstance(value, (list, tuple)) and len(value) == len(default)
         fits = fits and all(item is None or isinstance(item, (int, float)) for item in value)

@@ -22,7 +22,17 @@ def param_groups(
     """One group for each part with parameters, or two where ``weight_decay`` spares biases and norms.
 
     See ``Freezer.param_groups``.
+
+    Raises:
+        ValueError: a rate or a decay is below 0, or ``layer_decay`` is not above 0.
     """
+    given = {"lr": lr, "head_lr": head_lr, "backbone_lr": backbone_lr, "weight_decay": weight_decay}
+    for name, value in given.items():
+        # torch checks the optimizer's own, but takes anything in a group
+        if value is not None and not value >= 0:
+            raise ValueError(f"{name} must be at least 0, not {value}")
+    if not layer_decay > 0:
+        raise ValueError(f"layer_decay must be above 0, not {layer_decay}")
     rates = dict.fromkeys(heads, lr if head_lr is None else head_lr)
     rate = lr if backbone_lr is None else backbone_lr
     for block in reversed(blocks):

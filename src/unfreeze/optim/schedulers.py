@@ -282,6 +282,8 @@ def _build(name: Any, extra: Mapping[str, Any], clock: _Clock) -> lr_scheduler.L
     check_arguments(what, entry.make, arguments, also=("interval",))
     if entry.make in (_lambda, _multiplicative):
         _check_factors(what, arguments)
+    if "milestones" in arguments:
+        _check_milestones(what, arguments["milestones"])
     for length in ("T_max", "T_0", "step_size", "step_size_up", "step_size_down", "total_steps"):
         # torch divides by these, some of them only when it comes to the first step
         if arguments.get(length, 1) < 1:
@@ -300,6 +302,15 @@ def _check_factors(what: str, arguments: Mapping[str, Any]) -> None:
         raise ValueError(f"{what} needs factors: a list of numbers, one an epoch, not {factors!r}")
 
 
+def _check_milestones(what: str, milestones: Any, count: int | None = None) -> None:
+    whole = isinstance(milestones, (list, tuple)) and all(
+        isinstance(at, int) and not isinstance(at, bool) and at > 0 for at in milestones
+    )
+    if not whole or sorted(set(milestones)) != list(milestones) or count not in (None, len(milestones)):
+        wanted = "rising whole numbers" if count is None else f"{count} rising epochs"
+        raise ValueError(f"{what} needs milestones: {wanted}, not {milestones!r}")
+
+
 def _compose(key: str, what: str, arguments: dict[str, Any], clock: _Clock) -> lr_scheduler.LRScheduler:
     members = _members(key, arguments)
     known = ("schedulers", "milestones") if key == "sequential" else ("schedulers",)
@@ -310,11 +321,7 @@ def _compose(key: str, what: str, arguments: dict[str, Any], clock: _Clock) -> l
         inner = [_build(one["name"], one, clock) for one in members]
         return call(what, lr_scheduler.ChainedScheduler, inner)
     milestones = arguments.get("milestones", ())
-    whole = isinstance(milestones, (list, tuple)) and all(
-        isinstance(at, int) and not isinstance(at, bool) and at > 0 for at in milestones
-    )
-    if not whole or len(milestones) != len(members) - 1 or sorted(set(milestones)) != list(milestones):
-        raise ValueError(f"{what} needs milestones: {len(members) - 1} rising epochs, not {milestones!r}")
+    _check_milestones(what, milestones, count=len(members) - 1)
     edges = [0, *(at * clock.epoch for at in milestones), clock.length]
     inner = []
     for one, start, end in zip(members, edges[:-1], edges[1:], strict=True):
