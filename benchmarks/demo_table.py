@@ -80,9 +80,9 @@ def main() -> None:
         measured = list(pool.map(measure, jobs))
     rows = summarise(jobs, measured)
     note = (
-        f"Validation {METRIC.replace('_', ' ')} after the last of {args.epochs} epochs, processor seconds and "
-        f"peak memory of the whole process: mean ± standard deviation over {len(args.seeds)} seeds, one thread "
-        f"a run. {footer()}"
+        f"Validation {METRIC.replace('_', ' ')} after the last of {args.epochs} epochs, processor seconds "
+        f"and peak memory of the whole process: mean ± standard deviation over {len(args.seeds)} seeds, one "
+        f"thread a run. {footer()}"
     )
     content = {
         "epochs": args.epochs,

@@ -89,7 +89,7 @@ _MICRO = Preprocessing(
 )
 _ROWS = (
     Backbone("r3d_micro", "fc", expects=_MICRO, head_lr=5e-3, backbone_lr=2e-3),
-    Backbone("mvit_micro", "head", expects=_MICRO, head_lr=5e-3, backbone_lr=2e-3),
+    Backbone("mvit_micro", "head", expects=_MICRO, head_lr=5e-3, backbone_lr=5e-4),
     Backbone("r3d_18", "fc", clip=(16, 15.0)),
     Backbone("mc3_18", "fc", clip=(16, 15.0)),
     Backbone("r2plus1d_18", "fc", clip=(16, 15.0)),
