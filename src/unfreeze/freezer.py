@@ -28,12 +28,12 @@ from torch.optim import Optimizer
 from unfreeze.anatomy import Anatomy, dissect, unwrap
 from unfreeze.frozen_mode import hold, is_compiled, release, set_trainable
 from unfreeze.history import EpochRecord, History, Mode
-from unfreeze.optim.attachment import Attachment, groups_of
+from unfreeze.optim.attachment import Attachment, check_heads
 from unfreeze.optim.gate import check_optimizer
 from unfreeze.optim.pace import Pace
 from unfreeze.optim.param_groups import param_groups
 from unfreeze.options import nearest
-from unfreeze.parameters import Named, can_train, listed, owned
+from unfreeze.parameters import Named, owned
 from unfreeze.replay import compare, describe, replay
 from unfreeze.strategies.base import BlockInfo, Decision, Strategy
 
@@ -143,7 +143,7 @@ class Freezer:
 
         Raises:
             ValueError: the strategy named blocks that do not exist, the model has changed since it was
-                dissected, or a thawed block cannot be added to the optimizer.
+                dissected, a thawed block cannot be added to the optimizer, or it lacks a head.
         """
         if self.transition is None or self.transition.epoch != self.history.next_epoch:
             self._apply(self._decide(self.history))
@@ -199,6 +199,7 @@ class Freezer:
         thawed = tuple(name for name in self._block_names if name in now - before)
         frozen = tuple(name for name in self._block_names if name in before - now)
         if self._attached is not None:
+            check_heads(self._attached.optimizer, self._head_names, parameters)
             self._attached.admit(self._block_names, decision.trainable, parameters)
         for part in self.anatomy.parts:
             live = part.name in now or part.name in self._head_names
@@ -268,11 +269,7 @@ class Freezer:
         check_optimizer(optimizer)
         parameters = self._owned()
         if self._attached is None:
-            groups = groups_of(optimizer)
-            for head in self._head_names:
-                lacking = [name for name, p in parameters[head] if can_train(p) and id(p) not in groups]
-                if lacking:
-                    raise ValueError(f"the optimizer lacks parameters of head {head!r}: {listed(lacking)}")
+            check_heads(optimizer, self._head_names, parameters)
             self._attached = Attachment(optimizer, scheduler, self._before_step, self._after_step)
         elif self._attached.optimizer is not optimizer:
             raise ValueError("another optimizer is attached already; call detach() first")

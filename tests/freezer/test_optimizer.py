@@ -172,6 +172,32 @@ def test_a_head_that_is_missing_is_an_error(net, anatomy, table):
         Freezer(model, table(()), anatomy).attach(optimizer)
 
 
+def test_so_is_a_head_that_was_replaced_afterwards(net, anatomy, table):
+    model = net()
+    freezer = Freezer(model, table(()), anatomy)
+    freezer.attach(torch.optim.Adam(freezer.param_groups()))
+    model.heads["noun"] = nn.Linear(2, 2)
+    with pytest.raises(ValueError, match=r"head 'heads.noun'.*; make it after the head"):
+        freezer.start_epoch()
+
+
+def test_a_scheduler_that_is_not_torch_s_is_not_guessed_at(net, anatomy, table):
+    class Foreign:
+        def __init__(self, optimizer):
+            self.base_values = [group["lr"] for group in optimizer.param_groups]
+
+    freezer = Freezer(net(), table(("layers.1",)), anatomy)
+    freezer.attach(optimizer := torch.optim.Adam(freezer.param_groups()), Foreign(optimizer))
+    assert freezer.start_epoch().thawed == ("layers.1",)  # nothing had to be added
+
+    model = net()
+    freezer = Freezer(model, table(("layers.1",)), anatomy)
+    optimizer = torch.optim.Adam(model.heads.parameters())
+    freezer.attach(optimizer, Foreign(optimizer))
+    with pytest.raises(ValueError, match=r"under a Foreign.*from freezer\.param_groups\(\)"):
+        freezer.start_epoch()
+
+
 def test_an_unknown_scheduler_is_an_error(net, anatomy, table):
     model = net()
     freezer = Freezer(model, table((), ("layers.1",)), anatomy)
@@ -201,6 +227,17 @@ def test_one_optimizer_at_a_time(net, anatomy, table, train):
     freezer.start_epoch()
     train(model, second)
     assert freezer.learning_rates()["heads.verb"] == 0.1
+
+
+def test_a_wrapper_that_only_poses_as_an_optimizer_is_refused(net, anatomy, table):
+    class Lookahead(torch.optim.Optimizer):
+        def __init__(self, inner):
+            self._optimizer_step_pre_hooks = {}
+            self.param_groups = inner.param_groups
+
+    freezer = Freezer(net(), table(()), anatomy)
+    with pytest.raises(TypeError, match="not Lookahead; if it wraps one, hand over that one"):
+        freezer.attach(Lookahead(torch.optim.SGD(freezer.param_groups(lr=0.1))))
 
 
 def test_lbfgs_is_refused(net, anatomy, table):

@@ -119,6 +119,22 @@ class Attachment:
         return max((float(g["lr"]) for _, p in named for g in groups.get(id(p), ())), default=0.0)
 
 
+def check_heads(optimizer: Optimizer, heads: Sequence[str], owned: Mapping[str, Named]) -> None:
+    """Whether the optimizer has all of the heads, which train in every epoch.
+
+    Raises:
+        ValueError: it lacks a parameter of one.
+    """
+    groups = groups_of(optimizer)
+    for head in heads:
+        lacking = [name for name, p in owned[head] if can_train(p) and id(p) not in groups]
+        if lacking:
+            raise ValueError(
+                f"the optimizer lacks parameters of head {head!r}: {listed(lacking)}; "
+                "make it after the head has been put in place"
+            )
+
+
 def groups_of(optimizer: Optimizer) -> dict[int, list[dict[str, Any]]]:
     """Parameter id -> the groups that have it. By identity: two biases of equal value are two parameters."""
     groups: dict[int, list[dict[str, Any]]] = {}

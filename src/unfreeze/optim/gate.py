@@ -140,7 +140,9 @@ def check_optimizer(optimizer: Any) -> None:
         TypeError: the object has no hooks around its step, so it is not a ``torch.optim.Optimizer``.
         ValueError: LBFGS, which keeps one flat direction over all parameters: none can be taken out.
     """
-    if not isinstance(optimizer, Optimizer) or not hasattr(optimizer, "_optimizer_step_pre_hooks"):
+    # a wrapper that poses as an optimizer without being initialised as one may have some of the hooks
+    hooks = ("_optimizer_step_pre_hooks", "_optimizer_state_dict_pre_hooks")
+    if not isinstance(optimizer, Optimizer) or not all(hasattr(optimizer, name) for name in hooks):
         kind = type(optimizer).__name__
         raise TypeError(f"expected a torch.optim.Optimizer, not {kind}; if it wraps one, hand over that one")
     if isinstance(optimizer, torch.optim.LBFGS):

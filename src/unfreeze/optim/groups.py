@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 # every attribute of a scheduler in torch.optim.lr_scheduler and torch.optim.swa_utils that has one entry
 # per group
@@ -35,8 +36,8 @@ def add_group(
         name: what the new group's ``name`` says.
 
     Raises:
-        ValueError: the optimizer has a scheduler that was not given, or one whose lists do not match its
-            groups.
+        ValueError: the optimizer has a scheduler that was not given, one that is not torch's, or one whose
+            lists do not match its groups.
     """
     schedulers = list(_flatten(scheduler))
     if not schedulers and hasattr(optimizer.step, "_wrapped_by_lr_sched"):
@@ -76,6 +77,11 @@ def _flatten(scheduler: Any) -> Iterator[Any]:
 
 
 def _check(scheduler: Any, count: int) -> None:
+    if not isinstance(scheduler, LRScheduler):
+        raise ValueError(
+            f"cannot add a group under a {type(scheduler).__name__}, which is not one of torch's schedulers; "
+            "build the optimizer from freezer.param_groups(), then no group is ever added"
+        )
     for key in _PER_GROUP:
         values = getattr(scheduler, key, None)
         if values is not None and len(values) != count:
