@@ -110,7 +110,7 @@ print(torch.load(path, weights_only=True)["epoch"], [file.name for file in path.
 """
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     error, rest = out.strip().splitlines()
-    assert error.startswith(f"cannot write the checkpoint {tmp_path / 'last.pt'}: ")
+    assert error.startswith(f"cannot write the checkpoint {tmp_path / 'last.pt'}: File too large; free space")
     assert rest == "1 ['last.pt']"
 
 

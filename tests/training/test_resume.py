@@ -141,7 +141,7 @@ def finished(clips, tmp_path_factory):
         (
             "early_gradual",
             {"lr": 0.01, "seed": 5},
-            r"other flags: --lr 0\.01 \(was 0\.001\), --seed 5 \(was 0\)",
+            r"other flags: --head_lr 0\.01 \(was 0\.005\), .*, --seed 5 \(was 0\)",
         ),
         (
             "early_gradual",

@@ -15,8 +15,10 @@ import yaml
 from unfreeze import strategies
 from unfreeze.data import ClipDataset, load_manifest, make_loader
 from unfreeze.report.console import RunConsole
+from unfreeze.training import loop
 from unfreeze.training.checkpoint import load_checkpoint, load_for_inference
 from unfreeze.training.config import TrainConfig
+from unfreeze.training.early import check_early
 from unfreeze.training.evaluate import evaluate
 from unfreeze.training.losses import summed_losses
 from unfreeze.training.run import train
@@ -125,7 +127,7 @@ def test_the_learning_rate_follows_the_schedule_epoch_by_epoch(run):
 
 def test_the_plateau_schedule_sees_the_monitored_metric(run):
     worse = {"patience": 0, "threshold": 1e9, "threshold_mode": "abs", "factor": 0.1}
-    result = run(epochs=3, scheduler="plateau", scheduler_args=worse, monitor="val/loss")
+    result = run(epochs=3, lr=1e-3, scheduler="plateau", scheduler_args=worse, monitor="val/loss")
     heads = [row["learning_rates"]["heads.motion"] for row in result.rows]
     assert heads == pytest.approx([1e-3, 1e-3, 1e-4])
 
@@ -137,6 +139,31 @@ def test_dp_and_bf16_train_on_a_machine_without_gpus(run, finished):
     assert equal(state(parallel.run_dir), state(finished[0].run_dir))
     half = run(epochs=1, precision="bf16")
     assert torch.isfinite(torch.cat([p.flatten().float() for p in state(half.run_dir).values()])).all()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"model": "r3d_mirco"}, "r3d_micro"),
+        ({"optimizer": "adammw"}, "unknown optimizer"),
+        ({"optimizer_args": {"bets": 1}}, "did you mean 'betas'"),
+        ({"scheduler": "cosin"}, "unknown scheduler"),
+        ({"run_dir": "."}, "already holds files"),
+    ],
+)
+def test_a_mistake_in_the_flags_alone_is_found_before_any_data_is_touched(
+    run, tmp_path, monkeypatch, flags, message
+):
+    monkeypatch.setattr("unfreeze.training.run.load_manifest", lambda *args, **kwargs: pytest.fail("loaded"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match=message):
+        run(**flags)
+
+
+@pytest.mark.parametrize("name", ["sequential", "chained", "LambdaLR", "SWALR", "swa", "ReduceLROnPlateau"])
+def test_every_way_to_name_a_schedule_passes_the_early_check(name):
+    check_early(TrainConfig(scheduler=name))
 
 
 @pytest.mark.parametrize(
@@ -182,18 +209,23 @@ def test_the_demo_is_rendered_in_front_of_the_users_eyes(run, console, clips, mo
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_whole_epoch(run, tmp_path, monkeypatch):
-    from unfreeze.training import loop
+    def overflow_in_epoch_2(logits, labels, smoothing):
+        calls.append(smoothing)
+        losses = summed_losses(logits, labels, smoothing)
+        return losses | {"motion": losses["motion"] * float("inf")} if len(calls) > 2 else losses
 
-    def overflow_in_epoch_2(totals, epoch, step, precision):
-        if epoch == 2:
-            totals.sums["motion"] = float("inf")
-        return check(totals, epoch, step, precision)
-
-    check = loop._check_finite
-    monkeypatch.setattr(loop, "_check_finite", overflow_in_epoch_2)
+    calls = []  # of an epoch of two batches
+    monkeypatch.setattr(loop, "summed_losses", overflow_in_epoch_2)
     with pytest.raises(ValueError, match="task 'motion' became inf in epoch 2 at step 1"):
         run(run_dir=str(tmp_path / "run"))
     assert load_checkpoint(tmp_path / "run" / "last.pt")["epoch"] == 1
+
+
+def test_a_model_that_diverges_in_the_last_step_of_an_epoch_ends_the_run(run, tmp_path):
+    # the loss of the only batch is still that of the untouched model; validation meets the result
+    with pytest.raises(ValueError, match="became nan in validation of epoch 1; start again with a smaller"):
+        run("none", run_dir=str(tmp_path / "run"), batch_size=6, lr=1e30)
+    assert load_checkpoint(tmp_path / "run" / "last.pt")["epoch"] == 0
 
 
 def test_ctrl_c_in_the_first_epoch_leaves_a_run_to_resume(run, console, monkeypatch):

@@ -1,5 +1,6 @@
 import json
 import os
+from pathlib import Path
 
 import pytest
 import yaml
@@ -48,6 +49,20 @@ def test_config_keeps_its_order(tmp_path):
     run = RunDir.create(str(tmp_path), None, "x")
     run.write_config({"z": 1, "a": [0.1], "m": None})
     assert list(yaml.safe_load(run.config.read_text()).items()) == [("z", 1), ("a", [0.1]), ("m", None)]
+
+
+def test_a_config_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
+    def full(path, text, **how):
+        path.open("w").close()
+        raise OSError(28, "No space left on device")
+
+    run = RunDir.create(str(tmp_path), None, "x")
+    run.write_config({"seed": 1})
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match=r"cannot write .*config\.yaml: No space left on device"):
+        run.write_config({"seed": 2})
+    assert yaml.safe_load(run.config.read_text()) == {"seed": 1}
+    assert not list(run.path.glob("*.tmp"))
 
 
 def test_a_file_that_cannot_be_written_is_named(tmp_path):

@@ -124,6 +124,9 @@ def rebuild_model(content: Mapping[str, Any], path: Path) -> VideoClassifier:
 
 def _reason(error: Exception) -> str:
     """What went wrong, in one line."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
+    cause: BaseException | None = error
+    while cause is not None:  # torch says nothing of the full disk that it met; its error's context does
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        cause = cause.__context__
     return " ".join(str(error).split()) or type(error).__name__

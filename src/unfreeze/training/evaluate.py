@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -77,9 +76,9 @@ def evaluate(
 def _summarise(logits: dict[str, Tensor], labels: dict[str, Tensor], indices: Tensor) -> Evaluation:
     counts, sums = count_labelled([labels]), summed_losses(logits, labels)
     by_task = {
-        task: {"loss": float(sums[task]) / counts[task] if counts[task] else math.nan}
-        | classification_metrics(logits[task], labels[task])
+        task: {"loss": float(sums[task]) / counts[task]} | classification_metrics(logits[task], labels[task])
         for task in logits
+        if counts[task]
     }
     probabilities = {task: values.softmax(dim=1) for task, values in logits.items()}
     return Evaluation(with_means(by_task), probabilities, labels, indices)

@@ -18,6 +18,7 @@ from unfreeze.training.precision import autocast
 from unfreeze.training.seeding import seed_epoch
 
 if TYPE_CHECKING:
+    from unfreeze.training.config import TrainConfig
     from unfreeze.training.session import Session
 
 T = TypeVar("T")
@@ -49,6 +50,8 @@ def fit(session: Session) -> None:
                 device=s.device,
                 precision=s.config.precision,
             )
+        for task in s.model.tasks:
+            _check_finite(task, evaluated.metrics[f"{task}/loss"], f"validation of epoch {epoch}", s.config)
         metrics: dict[str, Any] = {f"train/{name}": value for name, value in trained.losses.items()}
         metrics |= {f"val/{name}": value for name, value in evaluated.metrics.items()}
 
@@ -89,7 +92,8 @@ def train_epoch(session: Session, epoch: int) -> Trained:
                     logits = s.parallel(video)
                 sums = summed_losses(logits, labels, config.label_smoothing)
                 totals.add(sums, count_labelled([batch["labels"]]), clips=len(video))
-                _check_finite(totals, epoch, step, config.precision)
+                for task, total in totals.sums.items():
+                    _check_finite(task, total, f"epoch {epoch} at step {step}", config)
                 s.scaler.scale(mean_over_tasks(sums, counts)).backward()
             if config.clip_grad_norm is not None:
                 s.scaler.unscale_(s.optimizer)
@@ -164,11 +168,10 @@ class _Stopwatch:
         return clips / self.elapsed()
 
 
-def _check_finite(totals: _Totals, epoch: int, step: int, precision: str) -> None:
-    for task, total in totals.sums.items():
-        if not math.isfinite(total):
-            remedy = "" if precision == "fp32" else "--precision fp32, "
-            raise ValueError(
-                f"the loss of task {task!r} became {total} in epoch {epoch} at step {step}; start again with "
-                f"{remedy}a smaller --lr or --clip_grad_norm 1"
-            )
+def _check_finite(task: str, loss: float, where: str, config: TrainConfig) -> None:
+    if not math.isfinite(loss):
+        remedy = "" if config.precision == "fp32" else "--precision fp32, "
+        raise ValueError(
+            f"the loss of task {task!r} became {loss} in {where}; start again with "
+            f"{remedy}a smaller --lr or --clip_grad_norm 1"
+        )

@@ -52,13 +52,12 @@ def classification_metrics(logits: Tensor, labels: Tensor) -> dict[str, float]:
 
 
 def with_means(by_task: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """``{"accuracy": mean over tasks, …, "<task>/accuracy": …}`` without tasks that have no labels."""
-    counted = {task: values for task, values in by_task.items() if not math.isnan(values["loss"])}
-    if not counted:
+    """``{"accuracy": mean over tasks, …, "<task>/accuracy": …}``; a mean with a NaN is NaN."""
+    if not by_task:
         return {}
-    names = list(next(iter(counted.values())))
-    means = {name: math.fsum(values[name] for values in counted.values()) / len(counted) for name in names}
-    return means | {f"{task}/{name}": values[name] for task, values in counted.items() for name in names}
+    names = list(next(iter(by_task.values())))
+    means = {name: math.fsum(values[name] for values in by_task.values()) / len(by_task) for name in names}
+    return means | {f"{task}/{name}": values[name] for task, values in by_task.items() for name in names}
 
 
 def check_monitor(monitor: str, tasks: Sequence[str]) -> Mode:

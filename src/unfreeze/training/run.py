@@ -22,12 +22,13 @@ from unfreeze.training.board import Board
 from unfreeze.training.checkpoint import load_checkpoint, rebuild_model
 from unfreeze.training.config import TrainConfig, resolve, resolved
 from unfreeze.training.device import parallelise, pick_device
+from unfreeze.training.early import check_early
 from unfreeze.training.interrupt import Interrupt, Interrupted
 from unfreeze.training.loop import fit
 from unfreeze.training.metrics import check_monitor
 from unfreeze.training.precision import make_scaler
 from unfreeze.training.resume import check_data, check_flags, check_length, fingerprint
-from unfreeze.training.rundir import RunDir, find_run
+from unfreeze.training.rundir import RunDir, explained, find_run
 from unfreeze.training.seeding import deterministic, seed_epoch
 from unfreeze.training.session import Session
 
@@ -77,6 +78,7 @@ def train(config: TrainConfig, strategy: Strategy, console: RunConsole) -> RunRe
 
 def build(config: TrainConfig, strategy: Strategy, device: torch.device, console: RunConsole) -> Session:
     """Everything that a run is made of, checked, with the state of the resumed run where there is one."""
+    check_early(config)
     notes: list[str] = []
 
     def say(line: str) -> None:
@@ -190,7 +192,8 @@ def conclude(session: Session, interrupted: bool) -> None:
     s, done = session, len(session.rows)
     s.say(summary_table(s.rows))
     if s.rows:
-        plot_run(s.run_dir.metrics, s.run_dir.plot)
+        with explained(f"cannot write {s.run_dir.plot}"):
+            plot_run(s.run_dir.metrics, s.run_dir.plot)
     if interrupted:
         s.say([f"Stopped in epoch {done + 1}; continue after epoch {done} with --resume {s.run_dir.path}"])
     s.say([f"Run folder: {s.run_dir.path}"])

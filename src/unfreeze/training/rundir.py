@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -38,10 +38,10 @@ class RunDir:
             ValueError: ``run_dir`` is there already and holds files.
             OSError: the folder cannot be made or written to.
         """
+        if run_dir is not None:
+            check_unused(run_dir)
         path = Path(run_dir) if run_dir is not None else _unused(Path(output), label)
-        if path.is_dir() and any(path.iterdir()):
-            raise ValueError(f"the run folder {path} already holds files; choose another with --run_dir")
-        with _explained(
+        with explained(
             f"cannot make the run folder {path}", "choose another place with --output or --run_dir"
         ):
             path.mkdir(parents=True, exist_ok=True)
@@ -49,27 +49,29 @@ class RunDir:
         return cls(path)
 
     def write_config(self, flags: Mapping[str, Any]) -> None:
-        """``config.yaml``: flag -> value, in an order fit for reading."""
-        text = yaml.safe_dump(dict(flags), sort_keys=False, allow_unicode=True)
-        with _explained(f"cannot write {self.config}"):
-            self.config.write_text(text, encoding="utf-8")
+        """``config.yaml``: flag -> value, in an order fit for reading; swapped in whole."""
+        _swap_in(self.config, yaml.safe_dump(dict(flags), sort_keys=False, allow_unicode=True))
 
     def append(self, row: Mapping[str, Any]) -> None:
         """One more epoch in ``metrics.jsonl``."""
-        with _explained(f"cannot write {self.metrics}"), self.metrics.open("a", encoding="utf-8") as file:
+        with explained(f"cannot write {self.metrics}"), self.metrics.open("a", encoding="utf-8") as file:
             file.write(_line(row))
 
     def rewrite(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """``metrics.jsonl`` with exactly these epochs, swapped in whole."""
-        temporary = self.metrics.with_suffix(".tmp")
-        with _explained(f"cannot write {self.metrics}"):
-            temporary.write_text("".join(map(_line, rows)), encoding="utf-8")
-            temporary.replace(self.metrics)
+        _swap_in(self.metrics, "".join(map(_line, rows)))
 
     def log(self, lines: Iterable[str]) -> None:
         """More lines in ``train.log``."""
-        with _explained(f"cannot write {self.log_file}"), self.log_file.open("a", encoding="utf-8") as file:
+        with explained(f"cannot write {self.log_file}"), self.log_file.open("a", encoding="utf-8") as file:
             file.writelines(f"{line}\n" for line in lines)
+
+
+def check_unused(run_dir: str) -> None:
+    """Raises ValueError where ``run_dir`` is a folder that holds files already."""
+    path = Path(run_dir)
+    if path.is_dir() and any(path.iterdir()):
+        raise ValueError(f"the run folder {path} already holds files; choose another with --run_dir")
 
 
 def find_run(resume: str, output: str) -> Path:
@@ -106,8 +108,19 @@ def _line(row: Mapping[str, Any]) -> str:
     return json.dumps(row, ensure_ascii=False) + "\n"
 
 
+def _swap_in(path: Path, text: str) -> None:
+    """Write ``text`` to ``path``, entirely or not at all; the old file stays until the new one is whole."""
+    temporary = path.with_name(f"{path.name}.tmp")
+    with explained(f"cannot write {path}"):
+        try:
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
 @contextmanager
-def _explained(what: str, remedy: str = "free space or fix the folder's permissions") -> Any:
+def explained(what: str, remedy: str = "free space or fix the folder's permissions") -> Iterator[None]:
     """One line with the culprit and a remedy around an OSError."""
     try:
         yield

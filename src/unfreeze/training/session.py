@@ -21,7 +21,7 @@ from unfreeze.training.board import Board
 from unfreeze.training.checkpoint import FORMAT, describe_model, save_checkpoint
 from unfreeze.training.config import TrainConfig, plain, resolved
 from unfreeze.training.interrupt import Interrupt
-from unfreeze.training.rundir import RunDir
+from unfreeze.training.rundir import RunDir, explained
 
 if TYPE_CHECKING:
     from unfreeze.training.loop import Trained
@@ -118,7 +118,8 @@ class Session:
         scalars |= {f"time/{name}": number for name, number in times.items()}
         scalars["parameters/trainable"] = status.trainable
         trainable = [record.trainable for record in self.freezer.history.records]
-        self.board.write(transition.epoch, scalars, trainable)
+        with explained(f"cannot write TensorBoard events in {self.run_dir.path}"):
+            self.board.write(transition.epoch, scalars, trainable)
         self.save_last()
 
     def save_last(self) -> None:

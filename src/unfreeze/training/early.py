@@ -1,0 +1,63 @@
+"""What is wrong with the flags alone, found before any data is loaded or rendered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch.optim.lr_scheduler import LRScheduler
+
+from unfreeze.models.registry import backbone
+from unfreeze.optim import build_optimizer, build_scheduler, schedulers
+from unfreeze.training.config import TrainConfig
+from unfreeze.training.rundir import check_unused
+
+# Arguments of the torch classes that are not the user's to set here, and what to do instead.
+_OPTIMIZER_TAKEN = {
+    "lr": "say --lr, --head_lr or --backbone_lr",
+    "weight_decay": "say --weight_decay",
+    "differentiable": "it is for gradients through the optimizer itself; leave it out",
+    "capturable": "it is for steps captured as CUDA graphs; leave it out",
+}
+_SCHEDULER_TAKEN = {
+    "mode": "it follows from --monitor; leave it out",
+    "epochs": "say --epochs",
+    "steps_per_epoch": "it follows from the data; leave it out",
+}
+# Words that our own builders use for something else: no class of torch has such an argument.
+_NOT_ARGUMENTS = frozenset({"name", "optimizer", "param_groups", "params"})
+
+
+def check_early(config: TrainConfig) -> None:
+    """Refuse unknown models, optimizers and schedules, arguments that are not theirs, and a used run folder.
+
+    What depends on the data or the model is checked where those are there.
+
+    Raises:
+        ValueError: the first mistake that was found.
+    """
+    backbone(config.model)
+    optimizer_args, scheduler_args = config.optimizer_args or {}, config.scheduler_args or {}
+    _check_arguments("--optimizer_args", optimizer_args, _OPTIMIZER_TAKEN)
+    _check_arguments("--scheduler_args", scheduler_args, _SCHEDULER_TAKEN)
+    stand_in = build_optimizer(
+        config.optimizer, [torch.zeros(1)], lr=1e-3, weight_decay=config.weight_decay, **optimizer_args
+    )
+    classes = {cls.__name__.lower() for cls in LRScheduler.__subclasses__()}
+    if config.scheduler.lower() not in {*schedulers(), *classes}:
+        build_scheduler(config.scheduler, stand_in, epochs=1, steps_per_epoch=1)  # says what there is
+    if config.run_dir is not None:
+        if config.resume is not None:
+            raise ValueError(
+                f"--run_dir {config.run_dir}: a resumed run goes on in its own folder; leave --run_dir out"
+            )
+        check_unused(config.run_dir)
+
+
+def _check_arguments(flag: str, given: Mapping[Any, Any], taken: Mapping[str, str]) -> None:
+    for name in given:
+        if not isinstance(name, str) or name in _NOT_ARGUMENTS:
+            raise ValueError(f"{flag}: there is no argument {name!r}; write names of arguments, as in --help")
+        if name in taken:
+            raise ValueError(f"{flag}.{name} cannot be set: {taken[name]}")
