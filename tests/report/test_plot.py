@@ -62,6 +62,7 @@ def test_the_input_is_at_the_bottom_and_time_runs_to_the_right(simulate, tmp_pat
         (100, 40, ["motion", "object", "third"]),
         (3, 1, ["$\\q$ & {y"]),
         (2, 2, list("abcdefgh")),
+        (2, 2, ["动作", "long " * 40]),  # the font has no such glyphs, the picture no such room
     ],
 )
 def test_runs_of_any_size_can_be_drawn(simulate, tmp_path, epochs, blocks, tasks):

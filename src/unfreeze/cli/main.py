@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 
 from unfreeze import __version__
@@ -30,6 +31,8 @@ def main(argv: Sequence[str] | None = None, *, command: str | None = None, progr
     # a terminal that cannot show a character of a file name gets a question mark instead of a crash
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")
+    # two workers on a machine of one core are the default, and no reason for torch to lecture
+    warnings.filterwarnings("ignore", message="This DataLoader will create")
     try:
         try:
             code = _dispatch(words, program) if command is None else _module(command).run(words, program)

@@ -148,7 +148,9 @@ def _finished(flag: Flag, value: Any) -> Any:
         return None
     if flag.is_list:
         # `--tasks motion object`, `--tasks motion,object` and `--tasks '[motion, object]'` mean the same
-        return tuple(word.strip() for word in ",".join(value).strip("[]").split(",") if word.strip())
+        value = tuple(word.strip() for word in ",".join(value).strip("[]").split(",") if word.strip())
+    if value in ("", ()):  # an empty variable in a script; as a path it would mean the current folder
+        raise ValueError(f"--{flag.name} is empty; give it a value or leave it out")
     if flag.from_yaml is None:
         return value
     if value == []:

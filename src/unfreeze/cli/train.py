@@ -11,7 +11,7 @@ from typing import Any
 
 from unfreeze.cli.flags import Flag, Group, flags_of
 from unfreeze.cli.parser import parse
-from unfreeze.cli.strategy import choose, is_strategy_flag, strategy_groups
+from unfreeze.cli.strategy import DEFAULT, choose, is_strategy_flag, strategy_groups
 from unfreeze.strategies import Strategy
 from unfreeze.training.config import TrainConfig
 from unfreeze.training.rundir import find_run
@@ -58,7 +58,15 @@ def requested(argv: Sequence[str], program: str) -> tuple[TrainConfig, Strategy]
     given = _parse(words, program)
     if given.get("resume") is not None and not any(word.split("=")[0] == "--config" for word in words):
         folder = find_run(given["resume"], given.get("output", TrainConfig.output))
-        given = _parse(["--config", str(folder / "config.yaml"), *words], program)
+        saved = folder / "config.yaml"
+        was = _parse(["--config", str(saved)], program).get("freezing_strategy", DEFAULT)
+        now = "fixed" if given.get("gradual_finetuning") else given.get("freezing_strategy", was)
+        if now != was:
+            raise ValueError(
+                f"--resume {given['resume']}: the run was started with --freezing_strategy {was}, not {now}; "
+                "leave it out, or start a new run"
+            )
+        given = _parse(["--config", str(saved), *words], program)
     own = {name: value for name, value in given.items() if not is_strategy_flag(name)}
     return TrainConfig(**own), choose(given)
 

@@ -49,7 +49,8 @@ def load_manifest(
         tasks = _tasks_of_model(classes, tasks)
     path = ensure_demo(progress=progress) if str(source) == "demo" else Path(source)
     if not path.exists():
-        raise FileNotFoundError(f"there is no {path}{checks.nearest_file(path)}")
+        hint = checks.nearest_file(path) or "; give demo, a folder of classes or a CSV file"
+        raise FileNotFoundError(f"there is no data set {path}{hint}")
 
     table = formats.recognise(path).read(path, tasks)
     notes = list(table.notes)

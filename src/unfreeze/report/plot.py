@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,7 @@ _STYLE: Any = {
     "legend.fontsize": 8.5,
 }
 _FEW_EPOCHS = 40  # so many have room for a marker and for a line between them
+_LONGEST_NAME = 28  # characters of a task's name beside the curves; a longer one would squeeze them out
 _MOST_LABELS = 26  # block names that can stand above each other
 
 
@@ -73,7 +75,10 @@ def plot_run(metrics_path: Path, out: Path) -> None:
         )
         frozen.set_xlabel("epoch")
         figure.align_ylabels()
-        figure.savefig(out, format="png", dpi=140)
+        with warnings.catch_warnings():
+            # a script that the font lacks shows as boxes; the numbers, and the run, are as good as ever
+            warnings.filterwarnings("ignore", message="Glyph .* missing from")
+            figure.savefig(out, format="png", dpi=140)
 
 
 def _draw_metric(axes: Axes, records: Records) -> None:
@@ -147,7 +152,7 @@ def _curve(
         epochs,
         [float("nan") if value is None else value for value in values],
         color=colour,
-        label=label,
+        label=label if len(label) <= _LONGEST_NAME else f"{label[: _LONGEST_NAME - 1]}…",
         linewidth=width,
         marker="o",
         markersize=4 if len(records) <= _FEW_EPOCHS else 0,
