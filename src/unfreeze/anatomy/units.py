@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from torch import nn
@@ -90,9 +90,3 @@ def is_working(module: nn.Module) -> bool:
     # weight norm and its kin hang a container of that name below the layer
     leaf = all(name == "parametrizations" for name, _ in module.named_children())
     return leaf and any(word in type(module).__name__ for word in _WORKING)
-
-
-def find_working(tree: Tree, accept: Callable[[str], bool]) -> str | None:
-    """The last linear layer or convolution in registration order among the accepted names."""
-    found = [name for name, module in tree.modules.items() if is_working(module) and accept(name)]
-    return found[-1] if found else None
