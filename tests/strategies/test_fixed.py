@@ -167,7 +167,7 @@ def test_phases_together_with_the_two_phase_fields_are_an_error():
 
 def test_so_is_a_two_phase_field_that_says_its_default():
     assert (Fixed().phase1_epochs, Fixed().phase2_epochs, Fixed().unfreeze_blocks) == (5, 15, 3)
-    with pytest.raises(ValueError, match="leave out --phase1_epochs 5$"):
+    with pytest.raises(ValueError, match=r"leave out --phase1_epochs 5$"):
         Fixed(phase1_epochs=5, phases=(Phase(1, "all"),))
 
 

@@ -37,5 +37,5 @@ def test_it_says_when_the_next_thaw_is_and_that_the_last_one_was(play, r3d_18):
 
 
 def test_epoch_numbers_start_at_one():
-    with pytest.raises(ValueError, match="^start_epoch must be at least 1, not 0"):
+    with pytest.raises(ValueError, match=r"^start_epoch must be at least 1, not 0"):
         Progressive(start_epoch=0)
