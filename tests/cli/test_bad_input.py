@@ -248,6 +248,7 @@ CHECKPOINT = [
     (["evaluate", "--checkpoint", "{run}", "--tasks", "motoin"], ["'motoin'", "did you mean 'motion'?"]),
     (["evaluate", "--checkpoint", "{run}", "--batch_size", "0"], ["--batch_size must be at least 1"]),
     (["predict", "--checkpoint", "{run}"], ["name at least one video file"]),
+    (["predict", "", "--checkpoint", "{run}"], ["name at least one video file"]),
     (["predict", "x.mp4"], ["--checkpoint is needed"]),
     (["predict", "{folder}", "--checkpoint", "{run}"], ["holds no video files"]),
     (["predict", "x.mp4", "--checkpoint", "{run}", "--top_k", "0"], ["--top_k must be at least 1"]),

@@ -93,11 +93,11 @@ def find_files(names: Sequence[str]) -> list[Path]:
     """The video files that are meant, in the order of ``names``; a folder stands for all videos below it.
 
     Raises:
-        ValueError: no name at all, or a folder without videos. Files are not opened.
+        ValueError: no name at all, an empty one, or a folder without videos. Files are not opened.
     """
     from unfreeze.data.files import videos_below
 
-    if not names:
+    if not all(names) or not names:  # an empty name, as a path, would mean the current folder
         raise ValueError("name at least one video file or folder: predict FILES … --checkpoint RUN")
     files: list[Path] = []
     for name in names:
