@@ -183,7 +183,7 @@ FILES: dict[str, tuple[Callable[[Place], list[str]], list[str]]] = {
         ),
         ["--adaptive_patience belongs to the strategy adaptive, but none is selected"],
     ),
-    "other flags than the resumed run's": (lambda p: ["--resume", str(p.run), "--lr", "3"], ["--lr 3"]),
+    "other flags than the resumed run's": (lambda p: ["--resume", str(p.run), "--lr", "3"], ["--head_lr 3"]),
     "another strategy than the resumed run's": (
         lambda p: ["--resume", str(p.run), "--freezing_strategy", "none"],
         ["was started with --freezing_strategy early_gradual, not none"],

@@ -21,7 +21,7 @@ from unfreeze.cli.strategy import is_strategy_flag
 from unfreeze.cli.train import requested
 from unfreeze.strategies import Strategy
 from unfreeze.strategies.fixed import Phase
-from unfreeze.training.config import TrainConfig, resolved
+from unfreeze.training.config import TrainConfig, resolve, resolved
 
 STRATEGIES = [
     *(strategies.get(name)() for name in strategies.available()),
@@ -45,6 +45,28 @@ def test_config_accepts_back_what_a_run_wrote(strategy: Strategy, tmp_path: Path
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(resolved(config, strategy), sort_keys=False))
     assert requested(["--config", str(path)], "train.py") == (config, strategy)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("--lr 0.1", {"lr": 0.1, "head_lr": None, "backbone_lr": None}),
+        ("--lr 0.1 --head_lr 0.5", {"lr": 0.1, "head_lr": 0.5, "backbone_lr": None}),
+        ("--head_lr 0.5", {"lr": None, "head_lr": 0.5, "backbone_lr": 2e-3}),
+    ],
+)
+def test_broader_words_overrule_a_saved_config(
+    words: str, expected: dict[str, float], tmp_path: Path
+) -> None:
+    path = tmp_path / "config.yaml"
+    early = strategies.get("early_gradual")(target_ratio=0.25)
+    path.write_text(yaml.safe_dump(resolved(resolve(TrainConfig(), early), early)))
+    config, strategy = requested(["--config", str(path), *words.split()], "train.py")
+    assert {name: getattr(config, name) for name in expected} == expected
+    assert strategy == early
+    again, strategy = requested(["--config", str(path), "--freezing_strategy", "adaptive"], "train.py")
+    assert strategy == strategies.get("adaptive")()
+    assert again.backbone_lr == 2e-3
 
 
 def test_a_run_writes_the_flags_of_its_own_strategy_only(finished: Path) -> None:

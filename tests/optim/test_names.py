@@ -245,7 +245,9 @@ def test_lengths_follow_from_the_run(model):
 
 def test_plateau_minds_its_metric(model):
     optimizer = build_optimizer("sgd", model.parameters(), lr=1.0)
-    schedule = build_scheduler("plateau", optimizer, epochs=9, steps_per_epoch=1, mode="max", patience=0)
+    schedule = build_scheduler(
+        "plateau", optimizer, epochs=9, steps_per_epoch=1, metric_mode="max", patience=0
+    )
     for metric in (0.1, 0.2, 0.3):
         schedule.step_epoch(metric)
     assert optimizer.param_groups[0]["lr"] == 1.0
@@ -330,3 +332,15 @@ def test_warmups_only_rise_and_end_at_one(run, thaw, at, later):
     copy = Pace(run, thaw)
     copy.load_state_dict(pace.state_dict())
     assert copy.factor("block") == pace.factor("block")
+
+
+def test_a_one_cycle_must_last_as_long_as_the_run(model):
+    optimizer = build_optimizer("sgd", model.parameters(), lr=1.0)
+    with pytest.raises(ValueError, match="total_steps 5 ends before the run, which takes 6"):
+        build_scheduler("onecycle", optimizer, epochs=3, steps_per_epoch=2, total_steps=5)
+
+
+def test_cyclic_keeps_its_own_mode(model):
+    optimizer = build_optimizer("sgd", model.parameters(), lr=1.0)
+    schedule = build_scheduler("cyclic", optimizer, epochs=3, steps_per_epoch=2, mode="triangular2")
+    assert schedule.scheduler.mode == "triangular2"

@@ -34,6 +34,12 @@ def is_strategy_flag(name: str) -> bool:
     return name in {flag.name for flag in _SELECT} or bool(_owners(name))
 
 
+def suits(flag: str, strategy: str) -> bool:
+    """Whether a flag is no strategy's own, or one of ``strategy``."""
+    owners = _owners(flag)
+    return not owners or strategy in owners
+
+
 def choose(given: Mapping[str, Any]) -> Strategy:
     """The strategy that the flags which the user wrote ask for.
 
@@ -49,8 +55,8 @@ def choose(given: Mapping[str, Any]) -> Strategy:
         name = "fixed"
     cls = strategies.get(DEFAULT if name is None else name)
     for flag in given:
-        owners = _owners(flag)
-        if owners and cls.name not in owners:
+        if not suits(flag, cls.name):
+            owners = _owners(flag)
             raise ValueError(
                 f"--{flag} belongs to the strategy {' or '.join(owners)}, but {cls.name} is selected: "
                 f"add --freezing_strategy {owners[0]}, or leave --{flag} out"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import shlex
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from unfreeze.cli.flags import Flag, Group, flags_of
 from unfreeze.cli.parser import parse
-from unfreeze.cli.strategy import DEFAULT, choose, is_strategy_flag, strategy_groups
+from unfreeze.cli.strategy import DEFAULT, choose, is_strategy_flag, strategy_groups, suits
 from unfreeze.strategies import Strategy
 from unfreeze.training.config import TrainConfig
 from unfreeze.training.rundir import find_run
@@ -67,8 +67,18 @@ def requested(argv: Sequence[str], program: str) -> tuple[TrainConfig, Strategy]
                 "leave it out, or start a new run"
             )
         given = _parse(["--config", str(saved), *words], program)
+    given = _without_moot(given, words)
     own = {name: value for name, value in given.items() if not is_strategy_flag(name)}
     return TrainConfig(**own), choose(given)
+
+
+def _without_moot(given: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
+    """The flags without those of a config file that broader words on the command line overrule."""
+    spoken = {word.split("=")[0].split(".")[0].removeprefix("--") for word in words if word.startswith("--")}
+    moot = {"head_lr", "backbone_lr"} if "lr" in spoken else set()
+    if "freezing_strategy" in spoken:
+        moot |= {name for name in given if not suits(name, given["freezing_strategy"])}
+    return {name: value for name, value in given.items() if name in spoken or name not in moot}
 
 
 def groups() -> tuple[Group, ...]:

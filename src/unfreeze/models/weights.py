@@ -125,7 +125,8 @@ def _read(path: Path) -> Mapping[str, Any]:
         raise ValueError(f"--weights {path} is a folder; give a file ({', '.join(_SUFFIXES)})")
     if not path.exists():
         folder = path.parent.iterdir() if path.parent.is_dir() else ()
-        there = [*KEYWORDS, *(str(path.with_name(entry.name)) for entry in folder)]
+        files = (entry for entry in folder if entry.suffix in _SUFFIXES)
+        there = [*KEYWORDS, *(str(path.with_name(file.name)) for file in files)]
         raise FileNotFoundError(f"there is no weights file {path}{nearest(str(path), there)}")
     if path.suffix not in _SUFFIXES:
         known = ", ".join(_SUFFIXES)

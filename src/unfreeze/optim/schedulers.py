@@ -107,7 +107,7 @@ class _Clock:
 
     length: int
     epoch: int  # the length of one epoch
-    mode: Mode
+    metric_mode: Mode
     optimizer: Optimizer
     base_lrs: tuple[float, ...]  # as they were before any member of a composition touched them
 
@@ -170,7 +170,7 @@ _ENTRIES: dict[tuple[str, str], _Entry] = {
     ("constant", "ConstantLR"): _Entry(lr_scheduler.ConstantLR, lambda c: {"factor": 1.0}),
     ("polynomial", "PolynomialLR"): _Entry(lr_scheduler.PolynomialLR, lambda c: {"total_iters": c.length}),
     ("plateau", "ReduceLROnPlateau"): _Entry(
-        lr_scheduler.ReduceLROnPlateau, lambda c: {"mode": c.mode, "patience": max(1, c.length // 10)}
+        lr_scheduler.ReduceLROnPlateau, lambda c: {"mode": c.metric_mode, "patience": max(1, c.length // 10)}
     ),
     ("lambda", "LambdaLR"): _Entry(_lambda, lambda c: {}),
     ("multiplicative", "MultiplicativeLR"): _Entry(_multiplicative, lambda c: {}),
@@ -194,7 +194,13 @@ def schedulers() -> tuple[str, ...]:
 
 
 def build_scheduler(
-    name: str, optimizer: Optimizer, *, epochs: int, steps_per_epoch: int, mode: Mode = "max", **extra: Any
+    name: str,
+    optimizer: Optimizer,
+    *,
+    epochs: int,
+    steps_per_epoch: int,
+    metric_mode: Mode = "max",
+    **extra: Any,
 ) -> Schedule | NoSchedule:
     """The scheduler called ``name`` for a run of ``epochs``.
 
@@ -206,7 +212,7 @@ def build_scheduler(
 
     Args:
         steps_per_epoch: optimizer steps (not batches) in an epoch.
-        mode: whether the metric that ``plateau`` watches is to be maximised or minimised.
+        metric_mode: whether the metric that ``plateau`` watches is to be maximised or minimised.
         extra: arguments of the class, and ``interval``.
 
     Raises:
@@ -224,7 +230,7 @@ def build_scheduler(
     interval = _interval(name, extra)
     epoch = steps_per_epoch if interval == "step" else 1
     base_lrs = tuple(float(group["lr"]) for group in optimizer.param_groups)
-    scheduler = _build(name, extra, _Clock(epochs * epoch, epoch, mode, optimizer, base_lrs))
+    scheduler = _build(name, extra, _Clock(epochs * epoch, epoch, metric_mode, optimizer, base_lrs))
     return Schedule(scheduler, interval)
 
 
@@ -289,6 +295,10 @@ def _build(name: Any, extra: Mapping[str, Any], clock: _Clock) -> lr_scheduler.L
         if arguments.get(length, 1) < 1:
             raise ValueError(f"{what}: {length} must be at least 1, not {arguments[length]!r}")
     arguments = {**entry.defaults(clock), **arguments}
+    if arguments.get("total_steps") is not None and arguments["total_steps"] < clock.length:
+        raise ValueError(
+            f"{what}: total_steps {arguments['total_steps']} ends before the run, which takes {clock.length}"
+        )
     scheduler: lr_scheduler.LRScheduler = call(what, entry.make, clock.optimizer, **arguments)
     return scheduler
 

@@ -21,7 +21,6 @@ _OPTIMIZER_TAKEN = {
     "capturable": "it is for steps captured as CUDA graphs; leave it out",
 }
 _SCHEDULER_TAKEN = {
-    "mode": "it follows from --monitor; leave it out",
     "epochs": "say --epochs",
     "steps_per_epoch": "it follows from the data; leave it out",
 }
@@ -40,7 +39,9 @@ def check_early(config: TrainConfig) -> None:
     backbone(config.model)
     optimizer_args, scheduler_args = config.optimizer_args or {}, config.scheduler_args or {}
     _check_arguments("--optimizer_args", optimizer_args, _OPTIMIZER_TAKEN)
-    _check_arguments("--scheduler_args", scheduler_args, _SCHEDULER_TAKEN)
+    watches = config.scheduler.lower() in ("plateau", "reducelronplateau")
+    follows = {"mode": "it follows from --monitor; leave it out"} if watches else {}
+    _check_arguments("--scheduler_args", scheduler_args, _SCHEDULER_TAKEN | follows)
     stand_in = build_optimizer(
         config.optimizer, [torch.zeros(1)], lr=1e-3, weight_decay=config.weight_decay, **optimizer_args
     )

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from unfreeze.training.evaluate import evaluate
 from unfreeze.training.losses import count_labelled, mean_over_tasks, summed_losses
 from unfreeze.training.precision import autocast
 from unfreeze.training.seeding import seed_epoch
+from unfreeze.training.tally import Stopwatch, Totals, Trained
 
 if TYPE_CHECKING:
     from unfreeze.training.config import TrainConfig
@@ -60,16 +59,6 @@ def fit(session: Session) -> None:
         s.finish_epoch(transition, metrics, rates, trained, seconds=time.perf_counter() - started)
 
 
-@dataclass
-class Trained:
-    """What an epoch of training measured: losses, clips, seconds, and those spent waiting for data."""
-
-    losses: Mapping[str, float]
-    clips: int
-    seconds: float
-    waited: float
-
-
 def train_epoch(session: Session, epoch: int) -> Trained:
     """One pass over the training clips, an optimizer step for every ``accumulate`` batches.
 
@@ -78,7 +67,7 @@ def train_epoch(session: Session, epoch: int) -> Trained:
         ValueError: the loss is not finite, or a clip cannot be read.
     """
     s, config = session, session.config
-    totals, watch = _Totals(), _Stopwatch()
+    totals, watch = Totals(), Stopwatch()
     s.parallel.train()
     s.train_loader.set_epoch(epoch)
     with s.console.progress(f"Epoch {epoch}/{s.epochs}", total=len(s.train_loader)) as progress:
@@ -116,56 +105,6 @@ def windows(batches: Iterable[T], size: int) -> Iterator[list[T]]:
     source = iter(batches)
     while window := list(islice(source, size)):
         yield window
-
-
-@dataclass
-class _Totals:
-    """Sums over an epoch."""
-
-    sums: dict[str, float] = field(default_factory=dict)
-    counts: dict[str, int] = field(default_factory=dict)
-    clips: int = 0
-
-    def add(self, sums: Mapping[str, Tensor], counts: Mapping[str, int], clips: int) -> None:
-        for task, value in zip(sums, torch.stack([t.detach() for t in sums.values()]).tolist(), strict=True):
-            self.sums[task] = self.sums.get(task, 0.0) + value
-            self.counts[task] = self.counts.get(task, 0) + counts[task]
-        self.clips += clips
-
-    def losses(self) -> dict[str, float]:
-        """``{"loss": mean over tasks, "<task>/loss": mean over its labelled clips}``."""
-        by_task = {task: self.sums[task] / count for task, count in self.counts.items() if count}
-        return {"loss": self.mean()} | {f"{task}/loss": value for task, value in by_task.items()}
-
-    def mean(self) -> float:
-        by_task = [self.sums[task] / count for task, count in self.counts.items() if count]
-        return math.fsum(by_task) / len(by_task) if by_task else math.nan
-
-
-class _Stopwatch:
-    """How long an epoch has taken, and how much of that went into waiting for the next batch."""
-
-    def __init__(self) -> None:
-        self.started, self.waited = time.perf_counter(), 0.0
-
-    def over(self, batches: Iterable[T]) -> Iterator[T]:
-        source = iter(batches)
-        while True:
-            asked = time.perf_counter()
-            batch = next(source, None)
-            self.waited += time.perf_counter() - asked
-            if batch is None:
-                return
-            yield batch
-
-    def elapsed(self) -> float:
-        return time.perf_counter() - self.started
-
-    def share(self) -> float:
-        return self.waited / self.elapsed()
-
-    def rate(self, clips: int) -> float:
-        return clips / self.elapsed()
 
 
 def _check_finite(task: str, loss: float, where: str, config: TrainConfig) -> None:

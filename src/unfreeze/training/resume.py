@@ -69,7 +69,7 @@ def check_length(
             torch.optim.SGD(groups, momentum=0.9),
             epochs=epochs,
             steps_per_epoch=steps_per_epoch,
-            mode=mode,
+            metric_mode=mode,
             **(config.scheduler_args or {}),
         ).state_dict()
         for epochs in (was, now)

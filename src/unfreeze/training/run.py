@@ -137,7 +137,7 @@ def build(config: TrainConfig, strategy: Strategy, device: torch.device, console
         optimizer,
         epochs=config.epochs or 0,
         steps_per_epoch=steps_per_epoch,
-        mode=mode,
+        metric_mode=mode,
         **(config.scheduler_args or {}),
     )
     freezer.attach(optimizer, schedule.scheduler)

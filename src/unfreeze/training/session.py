@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
@@ -22,9 +22,7 @@ from unfreeze.training.checkpoint import FORMAT, describe_model, save_checkpoint
 from unfreeze.training.config import TrainConfig, plain, resolved
 from unfreeze.training.interrupt import Interrupt
 from unfreeze.training.rundir import RunDir, explained
-
-if TYPE_CHECKING:
-    from unfreeze.training.loop import Trained
+from unfreeze.training.tally import Trained
 
 
 @dataclass
