@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shlex
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from unfreeze import strategies
 from unfreeze.cli import main
-from unfreeze.cli.train import groups, requested
+from unfreeze.cli.train import requested
 from unfreeze.training.config import resolve
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,17 +71,9 @@ def test_the_guide_has_every_command_that_users_know() -> None:
 
 def test_the_guides_tables_say_the_defaults() -> None:
     stated = dict(re.findall(r"^\| `--(\w+)` \| (\S+) \|", GUIDE, re.MULTILINE))
-    owned = {}
-    for cls in map(strategies.get, strategies.available()):
-        owned |= {
-            flag.name: flag
-            for group in groups()
-            for flag in group.flags
-            if group.title.endswith(f" {cls.name}")
-        }
-    assert stated.keys() == owned.keys()
-    for name, value in stated.items():
-        assert value == (str(owned[name].default) if owned[name].default != () else "none"), name
+    built = [strategies.get(name)() for name in strategies.available()]
+    defaults = {one.flag(f.name): getattr(one, f.name) for one in built for f in dataclasses.fields(one)}
+    assert stated == {flag: "none" if value == () else str(value) for flag, value in defaults.items()}
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,15 @@ import pytest
 from unfreeze.training.interrupt import Interrupt, Interrupted
 
 
-def test_the_first_ctrl_c_ends_the_loop_between_two_items_and_the_second_is_pythons_own():
-    before = signal.getsignal(signal.SIGINT)
+@pytest.fixture
+def pythons_own():
+    """Python's handler, also where the tests run in the background, with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield signal.default_int_handler
+    signal.signal(signal.SIGINT, before)
+
+
+def test_the_first_ctrl_c_ends_the_loop_between_two_items_and_the_second_is_pythons_own(pythons_own):
     seen = []
 
     def work(items):
@@ -23,7 +30,7 @@ def test_the_first_ctrl_c_ends_the_loop_between_two_items_and_the_second_is_pyth
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert seen == [1, 2, "finished"]
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(signal.SIGINT) is pythons_own
 
 
 def test_outside_the_main_thread_it_is_inert():
