@@ -180,7 +180,7 @@ def test_files_that_are_no_weights(make: Any, kind: type[Exception], message: st
 
 def test_unknown_models_and_tasks() -> None:
     with pytest.raises(
-        ValueError, match=r"no model is called 'r3d18'; did you mean 'r3d_18'\?; there are r3d_m"
+        ValueError, match=r"no model is called 'r3d18'; did you mean 'r3d_18'\? \(known: r3d_m"
     ):
         build_model("r3d18", TASKS)
     with pytest.raises(ValueError, match="there is no task"):

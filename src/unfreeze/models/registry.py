@@ -116,6 +116,6 @@ def backbone(name: str) -> Backbone:
     """
     if name not in BACKBONES:
         raise ValueError(
-            f"no model is called {name!r}{nearest(name, model_names())}; there are {', '.join(BACKBONES)}"
+            f"no model is called {name!r}{nearest(name, model_names())} (known: {', '.join(BACKBONES)})"
         )
     return BACKBONES[name]
