@@ -47,6 +47,18 @@ def test_frozen_parameters_are_absent_and_rates_are_scaled():
     assert frozen[0].item() == pytest.approx(0.85)
 
 
+def test_a_step_spends_no_time_on_frozen_groups_but_keeps_the_first():
+    """Some optimizers keep in the first group what all groups share."""
+    made = parameters(4)
+    optimizer = Failing([{"params": [p]} for p in made], lr=0.1)
+    optimizer.failing = False
+    gate = StepGate(optimizer)
+    gate.frozen = {id(p) for p in made[:3]}
+    optimizer.step()
+    assert optimizer.seen == [(0, 0.1), (1, 0.1)]
+    assert [len(group["params"]) for group in optimizer.param_groups] == [1, 1, 1, 1]
+
+
 def test_a_group_may_be_frozen_as_a_whole():
     for cls in (torch.optim.Adam, torch.optim.SGD, torch.optim.Adafactor, torch.optim.Adagrad):
         one, other = parameters(2)

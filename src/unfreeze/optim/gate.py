@@ -99,9 +99,13 @@ class StepGate:
             used = lr if scale == 1.0 else lr * scale
             self._saved.append((group, params, lr, used))
             group["params"], group["lr"] = seen, used
-        if extra:
-            self._groups = self.optimizer.param_groups
-            self.optimizer.param_groups = [*self._groups, *extra]
+        # An optimizer takes its time for each group, so those without a visible member are left out; but the
+        # first stays, as some optimizers keep in it what all groups share.
+        groups: list[dict[str, Any]] = self.optimizer.param_groups
+        visible = [group for number, group in enumerate(groups) if number == 0 or group["params"]]
+        if extra or len(visible) < len(groups):
+            self._groups = groups
+            self.optimizer.param_groups = [*visible, *extra]
 
     def _leave(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.restore()
