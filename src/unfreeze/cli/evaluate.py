@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -44,10 +45,9 @@ def run(argv: Sequence[str], program: str) -> int:
     config = EvaluateConfig(**parse(argv, groups, program=program, description=_description(program)))
 
     # torch takes its time; --help and wrong flags do not wait for it
-    from rich.console import Console
-    from rich.progress import track
 
     from unfreeze.data import ClipDataset, make_loader
+    from unfreeze.report.console import RunConsole
     from unfreeze.training.checkpoint import load_for_inference
     from unfreeze.training.device import pick_device
     from unfreeze.training.evaluate import evaluate
@@ -63,13 +63,17 @@ def run(argv: Sequence[str], program: str) -> int:
         )
     dataset = ClipDataset(samples, model.tasks, model.preprocessing, train=False)
     loader = make_loader(dataset, batch_size=config.batch_size, workers=config.workers)
-    log = Console(stderr=True)
+    console = RunConsole(sys.stderr)
     for note in manifest.notes:
-        log.print(note, markup=False, highlight=False)
-    batches = track(loader, "evaluating", console=log, transient=True)
-    found = evaluate(
-        model.to(device), batches, tasks=list(manifest.tasks), device=device, precision=config.precision
-    )
+        console.print(note)
+    with console.progress("Evaluating", total=len(loader)) as progress:
+        found = evaluate(
+            model.to(device),
+            progress.track(loader),
+            tasks=list(manifest.tasks),
+            device=device,
+            precision=config.precision,
+        )
     by_task = per_task(found.metrics)
     if config.format == "json":
         about = {

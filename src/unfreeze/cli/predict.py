@@ -53,10 +53,9 @@ def run(argv: Sequence[str], program: str) -> int:
 
     # torch takes its time; --help and wrong flags do not wait for it
     import torch
-    from rich.console import Console
-    from rich.progress import track
 
     from unfreeze.data import ClipDataset, Sample
+    from unfreeze.report.console import RunConsole
     from unfreeze.training.checkpoint import load_for_inference
     from unfreeze.training.device import pick_device
 
@@ -65,18 +64,12 @@ def run(argv: Sequence[str], program: str) -> int:
     model.to(device)
     samples = [Sample(path, "test", dict.fromkeys(model.tasks), row=str(path)) for path in files]
     dataset = ClipDataset(samples, model.tasks, model.preprocessing, train=False)
-    clips = track(
-        _clips(dataset, config.workers),
-        "classifying",
-        total=len(files),
-        console=Console(stderr=True),
-        transient=True,
-    )
+    console = RunConsole(sys.stderr)
     rows: list[dict[str, Any]] = []
-    with torch.inference_mode():
-        for path, clip in zip(files, clips, strict=True):
+    with torch.inference_mode(), console.progress("Classifying", total=len(files)) as progress:
+        for path, clip in zip(files, progress.track(_clips(dataset, config.workers)), strict=True):
             if isinstance(clip, str):
-                print(f"{program.split()[0]}: error: {clip}", file=sys.stderr)
+                console.print(f"{program.split()[0]}: error: {clip}")
                 rows.append({"file": str(path), "error": clip})
                 continue
             logits = model(clip[None].to(device))
