@@ -119,3 +119,16 @@ def test_a_file_that_cannot_be_read_does_not_stop_the_others(
     assert [line.startswith("unfreeze: error: ") for line in err.strip().splitlines()] == [True, True]
     assert "junk.mp4" in err
     assert "gone.mp4" in err
+
+
+def test_what_there_is_to_know_of_the_data_is_said_in_one_line_on_stderr(
+    finished: Path, clips: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Longer than a terminal is wide, and with a name that would be markup."""
+    unsplit = clips.with_name("[bold]unsplit.csv")  # the split is the last column
+    rows = [row.rpartition(",")[0] for row in clips.read_text().splitlines()]
+    unsplit.write_text("\n".join(rows) + "\n")
+    out, err = run(capsys, "evaluate", "--checkpoint", finished, "--data", unsplit, "--format", "json")
+    assert json.loads(out)["split"] == "val"
+    assert len(err.splitlines()) == 1
+    assert "[bold]unsplit.csv names no splits" in err
