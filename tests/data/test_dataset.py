@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from unfreeze.data import ClipDataset, Sample, VideoError
+from unfreeze.data import ClipDataset, Sample, VideoError, View
 from unfreeze.data.dataset import derive_seed
 from unfreeze.preprocessing import Preprocessing
 
@@ -18,7 +18,7 @@ def samples(tmp_path_factory, write_video) -> list[Sample]:
     root = tmp_path_factory.mktemp("clips")
     labels = [{"motion": 0, "object": 1}, {"motion": 1, "object": None}, {"motion": 1, "object": 0}]
     paths = [write_video(root / f"{i}.mp4", frames) for i, frames in enumerate((20, 9, 1))]
-    return [Sample(path, "train", label) for path, label in zip(paths, labels, strict=True)]
+    return [Sample((View(path),), "train", label) for path, label in zip(paths, labels, strict=True)]
 
 
 def train(samples, preprocessing=SPREAD, **options) -> ClipDataset:
@@ -109,7 +109,7 @@ def test_a_task_without_a_label_in_the_sample_is_masked(samples):
 
 def test_a_bad_file_is_an_error_that_names_it(samples):
     with pytest.raises(VideoError, match=r"^gone\.mp4: no such file"):
-        train([Sample(Path("gone.mp4"), "train", {})])[1, 0]
+        train([Sample((View(Path("gone.mp4")),), "train", {})])[1, 0]
 
 
 def test_derived_seeds_differ_and_fit_torch():

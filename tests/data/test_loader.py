@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unfreeze.data import ClipDataset, ClipLoader, Sample, VideoError, make_loader
+from unfreeze.data import ClipDataset, ClipLoader, Sample, VideoError, View, make_loader
 from unfreeze.data.loader import epoch_batches
 from unfreeze.preprocessing import Preprocessing
 
@@ -24,7 +24,9 @@ def samples(tmp_path_factory, write_video) -> list[Sample]:
     root = tmp_path_factory.mktemp("clips")
     return [
         Sample(
-            write_video(root / f"{i}.mp4", 8, size=(16, 16)), "train", {"a": i % 2, "b": None if i % 3 else 2}
+            (View(write_video(root / f"{i}.mp4", 8, size=(16, 16))),),
+            "train",
+            {"a": i % 2, "b": None if i % 3 else 2},
         )
         for i in range(7)
     ]
@@ -101,7 +103,7 @@ def test_batches_hold_every_clip_once_and_no_lone_one(count, size, epoch, shuffl
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_bad_file_arrives_as_one_line_that_names_it(samples, workers):
-    bad = [*samples[:2], Sample(Path("gone.mp4"), "train", {"a": 0, "b": 0})]
+    bad = [*samples[:2], Sample((View(Path("gone.mp4")),), "train", {"a": 0, "b": 0})]
     loader = loader_of(bad, workers=workers, batch_size=2)
     found = None
     try:  # pytest.raises would keep the traceback, and with it the workers
@@ -113,7 +115,7 @@ def test_a_bad_file_arrives_as_one_line_that_names_it(samples, workers):
 
 def test_after_an_error_the_workers_end_with_their_loader(samples):
     before = set(multiprocessing.active_children())
-    loader = loader_of([*samples[:3], Sample(Path("gone.mp4"), "train", {})], workers=1)
+    loader = loader_of([*samples[:3], Sample((View(Path("gone.mp4")),), "train", {})], workers=1)
     gc.disable()
     try:
         with suppress(VideoError):

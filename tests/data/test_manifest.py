@@ -5,20 +5,35 @@ from pathlib import Path
 
 import pytest
 
-from unfreeze.data.manifest import Manifest, Sample, class_order
+from unfreeze.data.manifest import Manifest, Sample, View, class_order, indices_of
 
 
 @pytest.fixture
 def manifest() -> Manifest:
     return Manifest(
-        tasks={"motion": ("left", "right"), "object": ("ball", "box")},
+        tasks={"motion": ("left", "right"), "object": ("ball", "box"), "tags": ("a", "b", "c")},
         samples=(
-            Sample(Path("a.mp4"), "train", {"motion": 0, "object": None}, "g1", "labels.csv:2"),
-            Sample(Path("b.mp4"), "val", {"motion": 1, "object": 0}, None, "labels.csv:3"),
-            Sample(Path("c.mp4"), "train", {"motion": 0, "object": 1}, "g1", "labels.csv:4"),
+            Sample(
+                (View(Path("a.mp4")),),
+                "train",
+                {"motion": 0, "object": None, "tags": ()},
+                "g1",
+                "labels.csv:2",
+            ),
+            Sample(
+                (View(Path("b.mp4")),), "val", {"motion": 1, "object": 0, "tags": (1,)}, None, "labels.csv:3"
+            ),
+            Sample(
+                (View(Path("c.mp4"), 1.5, 4.0), View(Path("d.mp4"))),
+                "train",
+                {"motion": 0, "object": 1, "tags": (0, 2)},
+                "g1",
+                "labels.csv:4",
+            ),
         ),
         source="labels.csv",
         notes=("a note",),
+        multilabel=frozenset({"tags"}),
     )
 
 
@@ -32,6 +47,11 @@ def test_splits_keep_the_order_of_the_source(manifest):
 def test_counts_are_per_class_without_masked_clips(manifest):
     assert manifest.counts("motion", "train") == {"left": 2, "right": 0}
     assert manifest.counts("object", "train") == {"ball": 0, "box": 1}
+
+
+def test_a_clip_counts_in_each_class_of_a_multi_label_task(manifest):
+    assert manifest.counts("tags", "train") == {"a": 1, "b": 0, "c": 1}
+    assert [indices_of(label) for label in (None, 3, (), (0, 2))] == [(), (3,), (), (0, 2)]
 
 
 def test_plain_data_and_back(manifest):

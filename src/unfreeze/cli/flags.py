@@ -29,7 +29,7 @@ class Flag:
 
     @property
     def is_switch(self) -> bool:
-        return self.type is bool
+        return bool in self._parts()
 
     @property
     def is_mapping(self) -> bool:

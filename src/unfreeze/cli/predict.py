@@ -54,7 +54,7 @@ def run(argv: Sequence[str], program: str) -> int:
     # torch takes its time; --help and wrong flags do not wait for it
     import torch
 
-    from unfreeze.data import ClipDataset, Sample
+    from unfreeze.data import ClipDataset, Sample, View
     from unfreeze.report.console import RunConsole
     from unfreeze.training.checkpoint import load_for_inference
     from unfreeze.training.device import pick_device
@@ -62,7 +62,7 @@ def run(argv: Sequence[str], program: str) -> int:
     model, _ = load_for_inference(checkpoint_path(config.checkpoint))
     device = pick_device(config.device)
     model.to(device)
-    samples = [Sample(path, "test", dict.fromkeys(model.tasks), row=str(path)) for path in files]
+    samples = [Sample((View(path),), "test", dict.fromkeys(model.tasks), row=str(path)) for path in files]
     dataset = ClipDataset(samples, model.tasks, model.preprocessing, train=False)
     console = RunConsole(sys.stderr)
     rows: list[dict[str, Any]] = []

@@ -19,7 +19,16 @@ from unfreeze.training.rundir import find_run
 SUMMARY = "fine-tune a pretrained video model on your clips"
 
 # the field of TrainConfig, which is in the order of --help, that each group begins with
-_TITLES = {"data": "data", "model": "model", "epochs": "optimization", "device": "machine", "monitor": "run"}
+_TITLES = {
+    "data": "data",
+    "frames": "clips",
+    "augment": "augmentation",
+    "balance": "balance",
+    "model": "model",
+    "epochs": "optimization",
+    "device": "machine",
+    "monitor": "run",
+}
 
 
 def run(argv: Sequence[str], program: str) -> int:
@@ -88,8 +97,9 @@ def groups() -> tuple[Group, ...]:
     for flag in flags_of(TrainConfig):
         title = _TITLES.get(flag.name, title)
         found.setdefault(title, []).append(flag)
-    data, model, *rest = (Group(title, tuple(flags)) for title, flags in found.items())
-    return (data, model, *strategy_groups(), *rest)
+    made = [Group(title, tuple(flags)) for title, flags in found.items()]
+    after_model = 1 + list(found).index("model")
+    return (*made[:after_model], *strategy_groups(), *made[after_model:])
 
 
 def _parse(words: Sequence[str], program: str) -> dict[str, Any]:

@@ -4,15 +4,18 @@ from unfreeze.data.dataset import ClipDataset
 from unfreeze.data.decode import VideoError, VideoInfo, probe, read_frames
 from unfreeze.data.load import load_manifest
 from unfreeze.data.loader import ClipLoader, make_loader
-from unfreeze.data.manifest import Manifest, Sample
+from unfreeze.data.manifest import Label, Manifest, Sample, View, indices_of
 
 __all__ = [
     "ClipDataset",
     "ClipLoader",
+    "Label",
     "Manifest",
     "Sample",
     "VideoError",
     "VideoInfo",
+    "View",
+    "indices_of",
     "load_manifest",
     "make_loader",
     "probe",

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import Dataset
 
 from unfreeze.data.decode import VideoInfo, read_frames
-from unfreeze.data.manifest import Sample
+from unfreeze.data.manifest import Label, Sample
 from unfreeze.data.sampling import segment_times, window_times
 from unfreeze.data.transforms import Augment, evaluation_transform, training_transform
 from unfreeze.preprocessing import Preprocessing
@@ -76,7 +76,7 @@ class ClipDataset(Dataset[Item]):
         labels = {task: sample.labels.get(task) for task in self.tasks}
         return {
             "video": self._clip(sample, epoch, index)[None],
-            "labels": {task: MASKED if label is None else label for task, label in labels.items()},
+            "labels": {task: _encoded(label) for task, label in labels.items()},
             "index": index,
         }
 
@@ -99,6 +99,11 @@ class ClipDataset(Dataset[Item]):
         if p.fps is None:
             return segment_times(info.duration, p.frames, torch.rand(p.frames).tolist())
         return window_times(info.duration, p.frames, p.fps, torch.rand(()).item())
+
+
+def _encoded(label: Label | None) -> int:
+    assert not isinstance(label, tuple), "multi-label tasks are not encoded yet"
+    return MASKED if label is None else label
 
 
 def derive_seed(*keys: int) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 from unfreeze.data import checks, formats
 from unfreeze.data.demo import ensure_demo
 from unfreeze.data.formats import Row
-from unfreeze.data.manifest import Manifest, Sample, class_order
+from unfreeze.data.manifest import Manifest, Sample, View, class_order
 from unfreeze.data.splits import Label, choose_val
 from unfreeze.options import nearest
 
@@ -73,7 +73,7 @@ def load_manifest(
     index = {task: {name: i for i, name in enumerate(names[task])} for task in names}
     samples = tuple(
         Sample(
-            path=row.path,
+            views=(View(row.path),),
             split=row.split or "",
             labels={t: None if (name := row.labels[t]) is None else index[t][name] for t in names},
             group=row.group,

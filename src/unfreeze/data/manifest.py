@@ -11,23 +11,46 @@ from typing import Any
 SPLITS = ("train", "val", "test")
 
 
+# An index into the classes of a task; for a multi-label task, ascending, those of all that apply.
+Label = int | tuple[int, ...]
+
+
 @dataclass(frozen=True)
-class Sample:
-    """One clip.
+class View:
+    """A stretch of a video file: one look at an event.
 
     Attributes:
-        path: the video file.
+        start: seconds from the first frame; None is the beginning of the file.
+        end: seconds from the first frame; None is the end of the file.
+    """
+
+    path: Path
+    start: float | None = None
+    end: float | None = None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One event to classify, seen in one view or several.
+
+    Attributes:
+        views: at least one.
         split: ``train``, ``val`` or ``test``.
-        labels: task -> index into the classes of that task; None where the clip has no label for it.
+        labels: task -> label; None where the clip has none for it (masked).
         group: clips of one group (a person, a match) are never on two sides of an automatic split.
         row: where the clip was named (``labels.csv:17``), for messages.
     """
 
-    path: Path
+    views: tuple[View, ...]
     split: str
-    labels: Mapping[str, int | None]
+    labels: Mapping[str, Label | None]
     group: str | None = None
     row: str = ""
+
+    @property
+    def path(self) -> Path:
+        """The file of the first view, which stands for the sample in messages."""
+        return self.views[0].path
 
 
 @dataclass(frozen=True)
@@ -36,6 +59,7 @@ class Manifest:
 
     Attributes:
         tasks: task -> class names, in the order of the class indices.
+        multilabel: the tasks of which a clip may have several classes at once, or none.
         source: what the user called it.
         notes: what the user should know and no error was made of, one line each.
     """
@@ -44,6 +68,7 @@ class Manifest:
     samples: tuple[Sample, ...]
     source: str
     notes: tuple[str, ...] = ()
+    multilabel: frozenset[str] = frozenset()
 
     def split(self, name: str) -> tuple[Sample, ...]:
         """The clips of one split, in the order in which they were named."""
@@ -52,31 +77,64 @@ class Manifest:
         return tuple(sample for sample in self.samples if sample.split == name)
 
     def counts(self, task: str, split: str) -> dict[str, int]:
-        """How many clips of ``split`` each class of ``task`` has."""
-        counts = dict.fromkeys(self.tasks[task], 0)
+        """How many clips of ``split`` each class of ``task`` has; of a multi-label task a clip may count in
+        several classes.
+        """
+        names = self.tasks[task]
+        counts = dict.fromkeys(names, 0)
         for sample in self.split(split):
-            label = sample.labels[task]
-            if label is not None:
-                counts[self.tasks[task][label]] += 1
+            for index in indices_of(sample.labels[task]):
+                counts[names[index]] += 1
         return counts
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; ``from_dict`` is its inverse."""
-        samples = [
-            {"path": str(s.path), "split": s.split, "labels": dict(s.labels), "group": s.group, "row": s.row}
-            for s in self.samples
-        ]
-        tasks = {task: list(classes) for task, classes in self.tasks.items()}
-        return {"tasks": tasks, "samples": samples, "source": self.source, "notes": list(self.notes)}
+        return {
+            "tasks": {task: list(classes) for task, classes in self.tasks.items()},
+            "multilabel": sorted(self.multilabel),
+            "samples": [_sample_to_dict(sample) for sample in self.samples],
+            "source": self.source,
+            "notes": list(self.notes),
+        }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Manifest:
         return cls(
             tasks={task: tuple(classes) for task, classes in data["tasks"].items()},
-            samples=tuple(Sample(**{**s, "path": Path(s["path"])}) for s in data["samples"]),
+            samples=tuple(map(_sample_from_dict, data["samples"])),
             source=data["source"],
             notes=tuple(data["notes"]),
+            multilabel=frozenset(data["multilabel"]),
         )
+
+
+def indices_of(label: Label | None) -> tuple[int, ...]:
+    """The class indices of a label: one, several or none."""
+    if label is None:
+        return ()
+    return label if isinstance(label, tuple) else (label,)
+
+
+def _sample_to_dict(sample: Sample) -> dict[str, Any]:
+    labels = {t: list(label) if isinstance(label, tuple) else label for t, label in sample.labels.items()}
+    views = [{"path": str(view.path), "start": view.start, "end": view.end} for view in sample.views]
+    return {
+        "views": views,
+        "split": sample.split,
+        "labels": labels,
+        "group": sample.group,
+        "row": sample.row,
+    }
+
+
+def _sample_from_dict(data: Mapping[str, Any]) -> Sample:
+    return Sample(
+        views=tuple(View(Path(view["path"]), view["start"], view["end"]) for view in data["views"]),
+        split=data["split"],
+        labels={t: tuple(label) if isinstance(label, list) else label for t, label in data["labels"].items()},
+        group=data["group"],
+        row=data["row"],
+    )
 
 
 def class_order(names: Iterable[str]) -> tuple[str, ...]:

@@ -25,11 +25,69 @@ class TrainConfig:
 
     # data
     data: str = option("demo", "demo, a folder of classes, or a CSV file (path, one column per task, split)")
+    data_format: str = option("auto", "what the data is, where that cannot be told by looking at it")
     tasks: tuple[str, ...] | None = option(None, "label columns to train on (default: all)")
     val_fraction: float = option(0.2, "share held out for validation where the data has no split", gt=0, lt=1)
-    augment: Literal["none", "light"] = option("light", "training crops: light (random) or none (centre)")
-    flip: bool = option(False, "mirror half of the training clips; off, as it swaps left and right")
+    folds: int | None = option(None, "cut the data into this many folds for cross-validation", ge=2)
+    fold: int | None = option(None, "the fold (from 1) to validate on; the others are trained on", ge=1)
+    check: Literal["full", "quick", "none"] = option(
+        "full", "files before the first epoch: decode all, only open them, or neither; results are kept"
+    )
+    max_bad: str = option(
+        "1%", "bad training files that are left out, a share or a number; more stop the run"
+    )
+    allow_bad: tuple[str, ...] | None = option(None, "bad validation files that may be left out, by name")
+
+    # clips
+    frames: int | None = option(None, "frames of a clip (default: what the model expects)", ge=1)
+    fps: float | None = option(
+        None, "frames per second at which a clip is taken (default: what the model expects)", gt=0
+    )
+    stride: int | None = option(None, "take every so many-th frame of the file, in place of --fps", ge=1)
+    short: Literal["repeat", "wrap"] = option(
+        "repeat", "what fills a clip longer than its video: the last frame, or the video from its start"
+    )
+    eval_clips: int = option(1, "clips of each video that are averaged in validation", ge=1)
+    eval_crops: Literal["1", "3"] = option("1", "crops of each such clip: the centre, or both ends too")
+    decoder: Literal["auto", "torchcodec", "pyav"] = option(
+        "auto", "auto is torchcodec where it loads, else pyav"
+    )
+    clip_cache: Literal["auto", "ram", "disk", "off"] = option(
+        "auto", "where decoded clips are kept for the next epoch; auto decides by size and room"
+    )
+    clip_cache_gb: float | None = option(
+        None, "upper bound of that cache in GB (default: half of what is free)", gt=0
+    )
     workers: int = option(2, "processes that decode clips; 0 decodes in the training process", ge=0)
+
+    # augmentation
+    augment: Literal["none", "light", "standard", "strong"] = option(
+        "light", "how training clips are varied; none is the centre crop of validation"
+    )
+    flip: bool | None = option(
+        None, "mirror half of the training clips (default: standard and strong do); wrong for left and right"
+    )
+    flip_swap: dict[str, Any] | None = option(
+        None, "classes that trade places in a mirrored clip, per task: {motion: {left: right}}"
+    )
+    mixup: float = option(0.0, "alpha of mixup, which blends pairs of clips; 0 is off", ge=0)
+    cutmix: float = option(
+        0.0, "alpha of cutmix, which pastes a part of one clip into another; 0 is off", ge=0
+    )
+
+    # balance
+    balance: tuple[str, ...] = option(
+        ("none",),
+        "against imbalance: none, weights, sampler, focal, effective_number or logit_adjustment, for all "
+        "tasks or per task: motion=weights object=none",
+    )
+    balance_strength: Literal["full", "sqrt", "log"] = option(
+        "full", "how far weights and sampler go from the class counts to equal classes"
+    )
+    balance_cap: float = option(10.0, "upper bound on how much more a class counts than the average", ge=1)
+    focal_gamma: float = option(2.0, "focal loss: how much easy clips are played down", ge=0)
+    balance_beta: float = option(0.999, "effective number: share of overlap between clips", ge=0, lt=1)
+    balance_tau: float = option(1.0, "logit adjustment: weight of the class prior", ge=0)
 
     # model
     model: str = option(
@@ -38,6 +96,13 @@ class TrainConfig:
         "r3d_18, s3d, swin3d_b, swin3d_s, swin3d_t",
     )
     weights: str = option("default", "default, none, or a .pth or .safetensors file")
+    views: Literal["mean", "max", "attention"] = option(
+        "mean", "how several views of one event become one feature"
+    )
+    dropout: float | None = option(None, "dropout before the heads (default: the backbone's own)", ge=0, lt=1)
+    head_init: Literal["random", "zeros", "class_means"] = option(
+        "random", "how heads begin; class_means takes the frozen backbone's features of every training clip"
+    )
 
     # optimization
     epochs: int | None = option(
@@ -71,6 +136,12 @@ class TrainConfig:
     warmup_epochs: float = option(0.0, "epochs of linear warm-up at the start of the run", ge=0)
     label_smoothing: float = option(0.0, "label smoothing of the training loss", ge=0, lt=1)
     clip_grad_norm: float | None = option(None, "upper bound of the gradient's norm (default: none)", gt=0)
+    task_weights: tuple[str, ...] | None = option(
+        None, "loss weight per task, as motion=2 object=1 (default: all alike), or auto (by their progress)"
+    )
+    ema: float | None = option(
+        None, "keep an average of the weights, of this decay per step, and evaluate it: 0.99", gt=0, lt=1
+    )
 
     # machine
     device: Literal["auto", "cpu", "cuda", "mps"] = option(
@@ -86,13 +157,20 @@ class TrainConfig:
         "metric that picks best.pt and that adaptive watches: val/loss, val/accuracy, val/balanced_accuracy, "
         "val/macro_f1, or one task's, as in val/<task>/accuracy",
     )
+    early_stopping: int | None = option(
+        None, "end the run after this many epochs without a better monitored metric", ge=1
+    )
+    time_limit: str | None = option(
+        None, "end the run before the epoch that would pass this time: 90m, 2h, 1h30m"
+    )
     output: str = option("runs", "folder that holds the run folders")
     run_dir: str | None = option(None, "this run's folder, which must be new (default: made up in output)")
     resume: str | None = option(None, "last, a run folder, or its last.pt: continue after its last epoch")
 
     def __post_init__(self) -> None:
-        if self.tasks is not None:
-            object.__setattr__(self, "tasks", tuple(self.tasks))
+        for name in ("tasks", "allow_bad", "balance", "task_weights"):
+            if isinstance(getattr(self, name), list):  # as YAML gives them
+                object.__setattr__(self, name, tuple(getattr(self, name)))
         check_options(self, flag=lambda name: f"--{name}")
         if None not in (self.lr, self.head_lr, self.backbone_lr):
             raise ValueError(

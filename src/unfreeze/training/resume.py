@@ -85,7 +85,11 @@ def fingerprint(manifest: Manifest) -> str:
     """A digest of the clips' names, splits and labels, in their order, and of the class names."""
     content = {
         "tasks": {task: list(classes) for task, classes in manifest.tasks.items()},
-        "clips": [(clip.path.name, clip.split, dict(clip.labels)) for clip in manifest.samples],
+        "multilabel": sorted(manifest.multilabel),
+        "clips": [
+            ([(v.path.name, v.start, v.end) for v in clip.views], clip.split, dict(clip.labels))
+            for clip in manifest.samples
+        ],
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

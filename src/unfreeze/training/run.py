@@ -229,8 +229,8 @@ def _loaders(config: TrainConfig, manifest: Manifest, model: Any, device: Any) -
             model.preprocessing,
             train=split == "train",
             seed=config.seed,
-            augment=config.augment,
-            flip=config.flip,
+            augment=config.augment,  # type: ignore[arg-type]
+            flip=bool(config.flip),
         )
         for split in ("train", "val")
     )
