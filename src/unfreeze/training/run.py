@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import math
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from unfreeze.data import ClipDataset, Manifest, load_manifest, make_loader
-from unfreeze.freezer import Freezer
 from unfreeze.models import build_model
-from unfreeze.optim import build_optimizer, build_scheduler
-from unfreeze.report.console import BatchProgress, RunConsole
+from unfreeze.report.console import RunConsole
 from unfreeze.report.plot import plot_run
 from unfreeze.report.table import summary_table
 from unfreeze.strategies import Strategy
+from unfreeze.training.assembly import assemble, load_data, make_loaders, optimizer_steps
 from unfreeze.training.board import Board
 from unfreeze.training.checkpoint import load_checkpoint, rebuild_model
 from unfreeze.training.config import TrainConfig, resolve, resolved
-from unfreeze.training.device import parallelise, pick_device
+from unfreeze.training.device import pick_device
 from unfreeze.training.early import check_early
 from unfreeze.training.interrupt import Interrupt, Interrupted
 from unfreeze.training.loop import fit
 from unfreeze.training.metrics import check_monitor
-from unfreeze.training.precision import make_scaler
 from unfreeze.training.resume import check_data, check_flags, check_length, fingerprint
 from unfreeze.training.rundir import RunDir, explained, find_run
 from unfreeze.training.seeding import deterministic, seed_epoch
@@ -92,7 +87,7 @@ def build(config: TrainConfig, strategy: Strategy, device: torch.device, console
         before = load_checkpoint(run_dir.last)
         check_flags(config, strategy, before)
 
-    manifest = _load_data(config, console)
+    manifest = load_data(config, console)
     for note in manifest.notes:
         say(note)
     mode = check_monitor(config.monitor, tuple(manifest.tasks))
@@ -104,55 +99,19 @@ def build(config: TrainConfig, strategy: Strategy, device: torch.device, console
         model = rebuild_model(before, run_dir.last)  # the file that --weights named may be gone by now
     else:
         model = build_model(config.model, manifest.tasks, weights=config.weights, log=say)
-    model.to(device)
-    parallel = parallelise(model, config.parallel, device)
-    train_loader, val_loader = _loaders(config, manifest, model, device)
-    steps_per_epoch = math.ceil(len(train_loader) / config.accumulate)
-
-    freezer = Freezer(
-        parallel,
-        strategy,
-        monitor=config.monitor,
-        mode=mode,
-        warmup_steps=round(config.warmup_epochs * steps_per_epoch),
-        thaw_warmup_steps=config.thaw_warmup_steps,
-    )
-    backbone_lr = config.backbone_lr
-    assert backbone_lr is not None, "learning rates are resolved before"
-    groups = freezer.param_groups(
-        lr=backbone_lr,
-        head_lr=config.head_lr,
-        layer_decay=config.layer_decay,
-        weight_decay=config.weight_decay,
-    )
-    optimizer = build_optimizer(
-        config.optimizer,
-        groups,
-        lr=backbone_lr,
-        weight_decay=config.weight_decay,
-        **(config.optimizer_args or {}),
-    )
-    schedule = build_scheduler(
-        config.scheduler,
-        optimizer,
-        epochs=config.epochs or 0,
-        steps_per_epoch=steps_per_epoch,
-        metric_mode=mode,
-        **(config.scheduler_args or {}),
-    )
-    freezer.attach(optimizer, schedule.scheduler)
-    scaler = make_scaler(device, config.precision)
+    train_loader, val_loader = make_loaders(config, manifest, model, device)
+    steps_per_epoch = optimizer_steps(train_loader, config)
+    made = assemble(config, strategy, model, device, mode=mode, steps_per_epoch=steps_per_epoch)
 
     rows: list[dict[str, Any]] = []
     best = None
     if run_dir is not None and before is not None:
-        rates = [group["lr"] for group in groups]
-        check_length(config, before, rates, steps_per_epoch=steps_per_epoch, mode=mode)
+        check_length(config, before, made.rates, steps_per_epoch=steps_per_epoch, mode=mode)
         state = before["training"]
-        freezer.load_state_dict(state["freezer"])
-        optimizer.load_state_dict(state["optimizer"])
-        schedule.load_state_dict(state["schedule"])
-        scaler.load_state_dict(state["scaler"])
+        made.freezer.load_state_dict(state["freezer"])
+        made.optimizer.load_state_dict(state["optimizer"])
+        made.schedule.load_state_dict(state["schedule"])
+        made.scaler.load_state_dict(state["scaler"])
         rows, best = before["rows"], before["best"]
         run_dir.rewrite(rows)
         say(f"Resuming {run_dir.path} after epoch {len(rows)}")
@@ -165,17 +124,17 @@ def build(config: TrainConfig, strategy: Strategy, device: torch.device, console
         strategy=strategy,
         device=device,
         model=model,
-        parallel=parallel,
-        freezer=freezer,
-        optimizer=optimizer,
-        schedule=schedule,
-        scaler=scaler,
+        parallel=made.parallel,
+        freezer=made.freezer,
+        optimizer=made.optimizer,
+        schedule=made.schedule,
+        scaler=made.scaler,
         train_loader=train_loader,
         val_loader=val_loader,
         mode=mode,
         data=fingerprint(manifest),
         run_dir=run_dir,
-        board=Board(run_dir.path, [block.name for block in freezer.anatomy.blocks], len(rows) + 1),
+        board=Board(run_dir.path, [block.name for block in made.freezer.anatomy.blocks], len(rows) + 1),
         console=console,
         interrupt=Interrupt(),
         rows=rows,
@@ -197,50 +156,3 @@ def conclude(session: Session, interrupted: bool) -> None:
     if interrupted:
         s.say([f"Stopped in epoch {done + 1}; continue after epoch {done} with --resume {s.run_dir.path}"])
     s.say([f"Run folder: {s.run_dir.path}"])
-
-
-def _load_data(config: TrainConfig, console: RunConsole) -> Manifest:
-    """The clips and labels; while the demo is rendered, the user sees it."""
-    with ExitStack() as stack:
-        bar: BatchProgress | None = None
-
-        def rendered(done: int, total: int) -> None:
-            nonlocal bar
-            if bar is None:
-                console.print(f"Rendering the {total} clips of the demo, this once")
-                bar = stack.enter_context(console.progress("Rendering", total))
-            bar.advance()
-
-        return load_manifest(
-            config.data,
-            tasks=config.tasks,
-            val_fraction=config.val_fraction,
-            seed=config.seed,
-            progress=rendered,
-        )
-
-
-def _loaders(config: TrainConfig, manifest: Manifest, model: Any, device: Any) -> tuple[Any, Any]:
-    """The training clips, in an order and with crops of their own in each epoch, and the validation clips."""
-    datasets = (
-        ClipDataset(
-            manifest.split(split),
-            manifest.tasks,
-            model.preprocessing,
-            train=split == "train",
-            seed=config.seed,
-            augment=config.augment,  # type: ignore[arg-type]
-            flip=bool(config.flip),
-        )
-        for split in ("train", "val")
-    )
-    train_loader, val_loader = (
-        make_loader(
-            dataset,
-            batch_size=config.batch_size,
-            workers=config.workers,
-            pin_memory=device.type == "cuda",
-        )
-        for dataset in datasets
-    )
-    return train_loader, val_loader
