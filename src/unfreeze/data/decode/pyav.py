@@ -1,13 +1,8 @@
-"""Reading frames of video files with PyAV, whose wheels bring FFmpeg along.
-
-Frames are asked for by time, so that a variable frame rate changes nothing: the frame at a time is the one
-that a player would show then. A file is open only within a call, so workers open their own; each decoder runs
-on one thread, as the parallelism is in the workers.
-"""
+"""Decoding with PyAV, whose wheels bring FFmpeg along: the reference that other decoders must agree with."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -22,8 +17,8 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
-# Time stamps are exact fractions, requested times are floats: this much (seconds) counts as the same moment.
-_SAME_MOMENT = 1e-6
+from unfreeze.data.decode.base import SAME_MOMENT, VideoError, VideoInfo, Window
+
 # Decoding through a gap of this many frames costs about as much as seeking over it: encoders put key frames
 # 250 frames apart by default.
 _WORTH_A_SEEK = 250
@@ -31,69 +26,8 @@ _WORTH_A_SEEK = 250
 _REORDERED = 16
 
 
-class VideoError(ValueError):
-    """A video file cannot be used; the message names the file and says why."""
-
-
 @dataclass(frozen=True)
-class VideoInfo:
-    """What a video file says of itself.
-
-    Attributes:
-        frames: number of frames.
-        fps: average frames per second.
-        width: of a stored frame in pixels, before any rotation that the metadata ask for.
-        height: likewise.
-        duration: seconds from the start of the first frame to the end of the last.
-    """
-
-    frames: int
-    fps: float
-    width: int
-    height: int
-    duration: float
-
-
-def probe(path: str | Path) -> VideoInfo:
-    """Size and length of a video, without decoding it.
-
-    Raises:
-        VideoError: it cannot be read.
-    """
-    with _opened(Path(path)) as source:
-        return source.info
-
-
-def read_frames(
-    path: str | Path, times: Sequence[float] | Callable[[VideoInfo], Sequence[float]] | None = None
-) -> torch.Tensor:
-    """The frames shown at ``times``, or all frames.
-
-    Args:
-        times: seconds from the first frame, in any order, or a function that chooses them; before the first
-            frame counts as the first, after the last as the last.
-
-    Returns:
-        (T, C, H, W) uint8, RGB, turned upright as the metadata say.
-
-    Raises:
-        VideoError: the file cannot be read, or breaks off before one of the times.
-    """
-    with _opened(Path(path)) as source:
-        if times is None:
-            images = source.all_images()
-        else:
-            wanted = times(source.info) if callable(times) else times
-            order = np.argsort(wanted, kind="stable")
-            ascending = source.images_at([float(wanted[i]) for i in order])
-            images = [ascending[rank] for rank in np.argsort(order)]
-    if len({image.shape for image in images}) > 1:
-        raise VideoError(f"{path}: the size of the picture changes midway; encode it again in one size")
-    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
-
-
-@dataclass(frozen=True)
-class _Source:
+class Source:
     """An open video; good for one pass."""
 
     path: Path
@@ -105,32 +39,78 @@ class _Source:
     declared: bool  # the file itself says how long it is, so what is missing can be noticed
     reformatter: VideoReformatter
 
-    def all_images(self) -> list[np.ndarray]:
-        images, last = [], None
-        for last in self.frames():
-            images.append(self.image(last))
-        self.check_end(last, self.info.duration - 1 / self.info.fps)
-        return images
+    def frames_at(self, times: Sequence[float], window: Window) -> torch.Tensor:
+        """(T, C, H, W) uint8: the frames shown at ``times`` (from the window's start, in any order)."""
+        order = np.argsort(times, kind="stable")
+        ascending = self._images_at([window.inside(float(times[i])) for i in order], window)
+        return self._tensor([ascending[rank] for rank in np.argsort(order)])
 
-    def images_at(self, times: Sequence[float]) -> list[np.ndarray]:
+    def chunks(self, window: Window, size: int) -> Iterator[tuple[torch.Tensor, list[float]]]:
+        """All frames of the window, up to ``size`` at once, and when each begins, from the window's start."""
+        images: list[np.ndarray] = []
+        times: list[float] = []
+        for frame in self._frames_of(window):
+            images.append(self.image(frame))
+            times.append(self.time(frame) - window.start)
+            if len(images) == size:
+                yield self._tensor(images), times
+                images, times = [], []
+        if images:
+            yield self._tensor(images), times
+
+    def _images_at(self, times: Sequence[float], window: Window) -> list[np.ndarray]:
         """The images at ascending ``times``: one pass, seeking over long gaps, converting only these."""
         images: list[np.ndarray] = []
-        far = _WORTH_A_SEEK / self.info.fps
+        far, start = _WORTH_A_SEEK / self.info.fps, window.start
         frames = self.frames()
         shown, following = next(frames, None), next(frames, None)
         image: np.ndarray | None = None
         for time in times:
-            if shown is not None and time - self.time(shown) > far and self.skip_to(time, after=shown):
+            if (
+                shown is not None
+                and time - (self.time(shown) - start) > far
+                and self.skip_to(start + time, after=shown)
+            ):
                 frames = self.frames()
                 shown, following, image = next(frames, shown), next(frames, None), None
-            while following is not None and self.time(following) <= time + _SAME_MOMENT:
+            while following is not None and self.time(following) - start <= time + SAME_MOMENT:
                 shown, following, image = following, next(frames, None), None
             if following is None:
-                self.check_end(shown, time)
+                self.check_end(shown, start + time)
             assert shown is not None  # check_end would have raised
             image = self.image(shown) if image is None else image
             images.append(image)
         return images
+
+    def _frames_of(self, window: Window) -> Iterator[VideoFrame]:
+        """From the frame shown when the window starts to the last that begins in it."""
+        frames = self.frames()
+        shown = next(frames, None)
+        far = _WORTH_A_SEEK / self.info.fps
+        if (
+            shown is not None
+            and window.start - self.time(shown) > far
+            and self.skip_to(window.start, after=shown)
+        ):
+            frames = self.frames()
+            shown = next(frames, shown)
+        for following in frames:
+            assert shown is not None
+            begins = self.time(following) - window.start
+            if begins > SAME_MOMENT:
+                yield shown
+            if window.last is not None and begins > window.last + SAME_MOMENT:
+                return
+            shown = following
+        self.check_end(shown, window.start + window.info.duration - 1 / self.info.fps)
+        assert shown is not None  # check_end would have raised
+        yield shown
+
+    def _tensor(self, images: Sequence[np.ndarray]) -> torch.Tensor:
+        """(T, C, H, W) of images (H, W, C), which stay in memory as they are."""
+        if len({image.shape for image in images}) > 1:
+            raise changed_size(self.path)
+        return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
 
     def frames(self) -> Iterator[VideoFrame]:
         """Frames that have a time, in the order shown, from where the file stands."""
@@ -169,8 +149,12 @@ class _Source:
             )
 
 
+def changed_size(path: Path) -> VideoError:
+    return VideoError(f"{path}: the size of the picture changes midway; encode it again in one size")
+
+
 @contextmanager
-def _opened(path: Path) -> Iterator[_Source]:
+def opened(path: Path) -> Iterator[Source]:
     if not path.is_file():
         raise VideoError(f"{path}: {'is a folder' if path.is_dir() else 'no such file'}; name a video file")
     if path.stat().st_size == 0:
@@ -197,7 +181,7 @@ def _video_stream(path: Path, container: InputContainer) -> VideoStream:
     return streams[0]
 
 
-def _source(path: Path, container: InputContainer, stream: VideoStream) -> _Source:
+def _source(path: Path, container: InputContainer, stream: VideoStream) -> Source:
     frames, start, duration = stream.frames, stream.start_time or 0, stream.duration
     declared = duration is not None and frames > 0
     if duration is None or not frames:
@@ -209,7 +193,7 @@ def _source(path: Path, container: InputContainer, stream: VideoStream) -> _Sour
     fps = float(stream.average_rate or 0) or (frames / seconds if seconds else 1.0)
     context = stream.codec_context
     info = VideoInfo(frames, fps, context.width, context.height, max(seconds, 1 / fps))
-    return _Source(path, container, stream, stream.time_base, start, info, declared, VideoReformatter())
+    return Source(path, container, stream, stream.time_base, start, info, declared, VideoReformatter())
 
 
 def _scan(path: Path) -> tuple[int, int, int]:

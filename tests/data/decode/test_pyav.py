@@ -11,8 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unfreeze.data import decode
-from unfreeze.data.decode import VideoError, VideoInfo, probe, read_frames
+from unfreeze.data.decode import VideoError, VideoInfo, probe, pyav, read_frames
 
 
 @pytest.fixture
@@ -138,15 +137,15 @@ def test_seeking_gives_the_frames_of_plain_decoding(long_clip, long_reference, t
         frames[max((i for i, t in enumerate(stamps) if t <= time + 1e-6), default=0)] for time in times
     ]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(decode, "_WORTH_A_SEEK", worth)
+        patch.setattr(pyav, "_WORTH_A_SEEK", worth)
         found = read_frames(long_clip, times)
     assert torch.equal(found, torch.stack(expected).permute(0, 3, 1, 2))
 
 
 def test_a_long_gap_is_not_decoded(long_clip, monkeypatch):
     decoded = []
-    plain = decode._Source.frames
-    monkeypatch.setattr(decode._Source, "frames", lambda self: (decoded.append(f) or f for f in plain(self)))
+    plain = pyav.Source.frames
+    monkeypatch.setattr(pyav.Source, "frames", lambda self: (decoded.append(f) or f for f in plain(self)))
     read_frames(long_clip, [0.0, 15.9])
     assert len(decoded) < 60
 
