@@ -7,14 +7,16 @@ on one thread, as the parallelism is in the workers.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
+from av import FFmpegError
 
-from unfreeze.data.decode import pyav
+from unfreeze.data.decode import pyav, torchcodec
 from unfreeze.data.decode.base import DecodedVideo, Times, VideoError, VideoInfo, Window
 
 __all__ = ["DecodedVideo", "VideoError", "VideoInfo", "pick_decoder", "probe", "read_all", "read_frames"]
@@ -23,8 +25,23 @@ Decoder = Literal["auto", "torchcodec", "pyav"]
 _CHUNK = 16  # frames that are held at full size at once while a whole video is made smaller
 
 
-def pick_decoder(name: str) -> str:
-    return "pyav" if name == "auto" else name
+def pick_decoder(name: str) -> Literal["torchcodec", "pyav"]:
+    """The decoder that ``name`` (auto, torchcodec or pyav) stands for on this machine.
+
+    Raises:
+        ValueError: TorchCodec is asked for and does not load, or there is no such decoder.
+    """
+    if name not in get_args(Decoder):
+        raise ValueError(f"decoder must be one of {', '.join(get_args(Decoder))}, not {name!r}")
+    if name == "pyav":
+        return "pyav"
+    reason = torchcodec.why_not()
+    if name == "torchcodec" and reason is not None:
+        raise ValueError(
+            f"decoder torchcodec does not load: {reason}; install torchcodec and FFmpeg's libraries "
+            f"(apt-get install ffmpeg), or use --decoder pyav, which needs neither"
+        )
+    return "torchcodec" if reason is None else "pyav"
 
 
 def probe(
@@ -62,9 +79,16 @@ def read_frames(
     """
     if times is None:
         return read_all(path, start=start, end=end, decoder=decoder).frames
+    first = pick_decoder(decoder)
     with pyav.opened(Path(path)) as source:
         window = Window.of(source.path, source.info, start, end)
-        return source.frames_at(times(window.info) if callable(times) else times, window)
+        wanted = times(window.info) if callable(times) else times
+        if first == "pyav":
+            return source.frames_at(wanted, window)
+        with suppress(torchcodec.LeaveToPyAV, FFmpegError):
+            return torchcodec.frames_at(source, wanted, window)
+    with pyav.opened(Path(path)) as source:
+        return source.frames_at(wanted, window)
 
 
 def read_all(
@@ -84,12 +108,26 @@ def read_all(
     Raises:
         VideoError: as ``read_frames``.
     """
+    if pick_decoder(decoder) == "torchcodec":
+        with pyav.opened(Path(path)) as source, suppress(torchcodec.LeaveToPyAV, FFmpegError):
+            window = Window.of(source.path, source.info, start, end)
+            return _joined(source.path, torchcodec.chunks(source, window, _CHUNK), window, resize)
     with pyav.opened(Path(path)) as source:
         window = Window.of(source.path, source.info, start, end)
-        parts, times = [], []
-        for frames, begins in source.chunks(window, _CHUNK):
-            parts.append(frames if resize is None else resize(frames))
-            times += begins
+        return _joined(source.path, source.chunks(window, _CHUNK), window, resize)
+
+
+def _joined(
+    path: Path,
+    chunks: Iterable[tuple[torch.Tensor, list[float]]],
+    window: Window,
+    resize: Callable[[torch.Tensor], torch.Tensor] | None,
+) -> DecodedVideo:
+    parts: list[torch.Tensor] = []
+    times: list[float] = []
+    for frames, begins in chunks:
+        parts.append(frames if resize is None else resize(frames))
+        times += begins
     if len({part.shape[1:] for part in parts}) > 1:
-        raise pyav.changed_size(Path(path))
+        raise pyav.changed_size(path)
     return DecodedVideo(torch.cat(parts), np.asarray(times), window.info)

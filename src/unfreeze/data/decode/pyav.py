@@ -51,7 +51,7 @@ class Source:
         times: list[float] = []
         for frame in self._frames_of(window):
             images.append(self.image(frame))
-            times.append(self.time(frame) - window.start)
+            times.append(self.time(frame.pts) - window.start)
             if len(images) == size:
                 yield self._tensor(images), times
                 images, times = [], []
@@ -60,20 +60,19 @@ class Source:
 
     def _images_at(self, times: Sequence[float], window: Window) -> list[np.ndarray]:
         """The images at ascending ``times``: one pass, seeking over long gaps, converting only these."""
-        images: list[np.ndarray] = []
-        far, start = _WORTH_A_SEEK / self.info.fps, window.start
+        images, start = list[np.ndarray](), window.start
         frames = self.frames()
         shown, following = next(frames, None), next(frames, None)
         image: np.ndarray | None = None
         for time in times:
             if (
                 shown is not None
-                and time - (self.time(shown) - start) > far
-                and self.skip_to(start + time, after=shown)
+                and time - (self.time(shown.pts) - start) > self.far
+                and self.skip_to(start + time, after=shown.pts)
             ):
                 frames = self.frames()
                 shown, following, image = next(frames, shown), next(frames, None), None
-            while following is not None and self.time(following) - start <= time + SAME_MOMENT:
+            while following is not None and self.time(following.pts) - start <= time + SAME_MOMENT:
                 shown, following, image = following, next(frames, None), None
             if following is None:
                 self.check_end(shown, start + time)
@@ -86,17 +85,16 @@ class Source:
         """From the frame shown when the window starts to the last that begins in it."""
         frames = self.frames()
         shown = next(frames, None)
-        far = _WORTH_A_SEEK / self.info.fps
         if (
             shown is not None
-            and window.start - self.time(shown) > far
-            and self.skip_to(window.start, after=shown)
+            and window.start - self.time(shown.pts) > self.far
+            and self.skip_to(window.start, after=shown.pts)
         ):
             frames = self.frames()
             shown = next(frames, shown)
         for following in frames:
             assert shown is not None
-            begins = self.time(following) - window.start
+            begins = self.time(following.pts) - window.start
             if begins > SAME_MOMENT:
                 yield shown
             if window.last is not None and begins > window.last + SAME_MOMENT:
@@ -116,20 +114,33 @@ class Source:
         """Frames that have a time, in the order shown, from where the file stands."""
         return (frame for frame in self.container.decode(self.stream) if frame.pts is not None)
 
-    def skip_to(self, time: float, *, after: VideoFrame) -> bool:
+    def skip_to(self, time: float, *, after: int | None) -> bool:
         """Go to a key frame between ``after`` and ``time``, if the file has an index that knows one."""
         target = self.start + int((time - _REORDERED / self.info.fps) / self.time_base)
         entries = self.stream.index_entries
         key = entries.search_timestamp(target)
-        if key < 0 or after.pts is None or entries[key].timestamp <= after.pts:
+        if key < 0 or after is None or entries[key].timestamp <= after:
             return False
         self.container.seek(target, stream=self.stream)
         return True
 
-    def time(self, frame: VideoFrame) -> float:
-        """Seconds from the first frame."""
-        assert frame.pts is not None
-        return (frame.pts - self.start) * self.time_base.numerator / self.time_base.denominator
+    @property
+    def far(self) -> float:
+        """A gap of this many seconds is worth a seek."""
+        return _WORTH_A_SEEK / self.info.fps
+
+    def time(self, stamp: int | None) -> float:
+        """Seconds from the first frame to a time stamp."""
+        assert stamp is not None, "frames without a time are left out"
+        return (stamp - self.start) * self.time_base.numerator / self.time_base.denominator
+
+    def end_of(self, stamp: int | None, duration: int | None) -> float:
+        """Seconds from the first frame to the end of a frame, from its time stamp and duration."""
+        return self.time(stamp) + max(float((duration or 0) * self.time_base), 1 / self.info.fps)
+
+    def breaks_off(self, end: float, time: float) -> bool:
+        """Whether a last frame that ends at ``end`` is before ``time`` although the file says it goes on."""
+        return self.declared and end + 1 / self.info.fps < min(time, self.info.duration)
 
     def image(self, frame: VideoFrame) -> np.ndarray:
         """(H, W, C) uint8. One converter for all, on one thread: the set-up costs more than the work."""
@@ -140,9 +151,8 @@ class Source:
         """Refuse a file whose last frame ends before ``time`` although the file says that it goes on."""
         if last is None:
             raise VideoError(f"{self.path}: no frame can be decoded; encode it again or leave it out")
-        frame = 1 / self.info.fps
-        end = self.time(last) + max(float((last.duration or 0) * self.time_base), frame)
-        if self.declared and end + frame < min(time, self.info.duration):
+        end = self.end_of(last.pts, last.duration)
+        if self.breaks_off(end, time):
             raise VideoError(
                 f"{self.path}: breaks off after {end:.2f} of {self.info.duration:.2f} seconds (truncated?); "
                 f"copy or encode it again"
