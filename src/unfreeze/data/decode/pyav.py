@@ -145,7 +145,9 @@ class Source:
     def image(self, frame: VideoFrame) -> np.ndarray:
         """(H, W, C) uint8. One converter for all, on one thread: the set-up costs more than the work."""
         image = self.reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
-        return np.rot90(image, round(frame.rotation / 90)) if frame.rotation else image
+        if frame.rotation:
+            return np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90)))
+        return image
 
     def check_end(self, last: VideoFrame | None, time: float) -> None:
         """Refuse a file whose last frame ends before ``time`` although the file says that it goes on."""
