@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from unfreeze.data.decode import VideoInfo, read_frames
 from unfreeze.data.manifest import Label, Sample
 from unfreeze.data.sampling import segment_times, window_times
-from unfreeze.data.transforms import Augment, evaluation_transform, training_transform
+from unfreeze.data.transforms import Augment, EvaluationTransform, TrainingTransform
 from unfreeze.preprocessing import Preprocessing
 
 MASKED = -1
@@ -40,7 +40,8 @@ class ClipDataset(Dataset[Item]):
             it is spread over the whole video; see ``unfreeze.data.sampling``.
         train: random moments and augmentation instead of the middle.
         seed: of all randomness in training.
-        augment, flip: see ``training_transform``.
+        augment: see ``TrainingTransform``.
+        flip: mirror half of the training clips.
 
     Raises:
         VideoError: (an item) the file cannot be read; the message names it.
@@ -62,10 +63,9 @@ class ClipDataset(Dataset[Item]):
         self.preprocessing = preprocessing
         self.train = train
         self.seed = seed
-        if train:
-            self._transform = training_transform(preprocessing, augment=augment, flip=flip)
-        else:
-            self._transform = evaluation_transform(preprocessing)
+        self.flip = flip
+        self._augmented = TrainingTransform(preprocessing, augment)
+        self._plain = EvaluationTransform(preprocessing)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -82,11 +82,13 @@ class ClipDataset(Dataset[Item]):
 
     def _clip(self, sample: Sample, epoch: int, index: int) -> torch.Tensor:
         if not self.train:
-            return self._transform(read_frames(sample.path, self._centred))
+            return self._plain(read_frames(sample.path, self._centred))[0]
         # torchvision draws from the global generator; the caller's own draws must not notice
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(derive_seed(self.seed, epoch, index))
-            return self._transform(read_frames(sample.path, self._random))
+            frames = read_frames(sample.path, self._random)
+            flip = self.flip and torch.rand(()).item() < 0.5
+            return self._augmented(frames, flip=flip)
 
     def _centred(self, info: VideoInfo) -> list[float]:
         p = self.preprocessing
