@@ -9,8 +9,10 @@ from typing import Any
 from unfreeze.data.manifest import Label
 from unfreeze.options import nearest
 
+# Task -> class index -> class index in a mirrored clip; what a mirror does not change is not in it.
 Swaps = Mapping[str, Mapping[int, int]]
-"""Task -> class index -> class index in a mirrored clip; classes that stay what they are do not occur."""
+
+_MOST_LISTED = 12
 
 
 def check_swaps(flip_swap: Mapping[str, Any] | None, classes: Mapping[str, Sequence[str]]) -> Swaps:
@@ -27,41 +29,46 @@ def check_swaps(flip_swap: Mapping[str, Any] | None, classes: Mapping[str, Seque
     if flip_swap is None:
         return {}
     if not isinstance(flip_swap, Mapping):
-        raise ValueError(f"flip_swap must be a mapping as in {{motion: {{left: right}}}}, not {flip_swap!r}")
-    swaps: dict[str, dict[int, int]] = {}
+        raise ValueError(
+            f"flip_swap takes pairs of classes per task, {{motion: {{left: right}}}}, not {flip_swap!r}"
+        )
+    swaps = {}
     for task, pairs in flip_swap.items():
         if task not in classes:
             hint = nearest(str(task), list(classes))
-            raise ValueError(f"flip_swap: no task {task!r}{hint} (tasks: {', '.join(classes)})")
+            raise ValueError(f"flip_swap: there is no task {task!r}{hint} (tasks: {', '.join(classes)})")
         if not isinstance(pairs, Mapping):
-            raise ValueError(f"flip_swap: {task} must be a mapping as in {{left: right}}, not {pairs!r}")
-        swaps[task] = _both_ways(task, pairs, classes[task])
+            raise ValueError(
+                f"flip_swap: task {task!r} takes pairs of classes, {{left: right}}, not {pairs!r}"
+            )
+        swaps[task] = _both_ways(pairs, classes[task], f"flip_swap: task {task!r}")
     return swaps
 
 
-def _both_ways(task: str, pairs: Mapping[Any, Any], names: Sequence[str]) -> dict[int, int]:
+def _both_ways(pairs: Mapping[Any, Any], names: Sequence[str], where: str) -> dict[int, int]:
     swap: dict[int, int] = {}
     for pair in pairs.items():
-        a, b = (_index(task, name, names) for name in pair)
+        a, b = (_index(name, names, where) for name in pair)
         if a == b:
-            raise ValueError(
-                f"flip_swap: {task} swaps {names[a]!r} with itself; a class that is not named stays as it is"
-            )
+            raise ValueError(f"{where} swaps {names[a]!r} with itself; a class that stays needs no mention")
         for one, other in ((a, b), (b, a)):
             if swap.setdefault(one, other) != other:
                 raise ValueError(
-                    f"flip_swap: {task} swaps {names[one]!r} both with {names[swap[one]]!r} and with "
-                    f"{names[other]!r}; name it in one pair"
+                    f"{where} swaps {names[one]!r} with {names[swap[one]]!r} and with {names[other]!r}; "
+                    "name it in one pair only"
                 )
     return swap
 
 
-def _index(task: str, name: Any, names: Sequence[str]) -> int:
-    name = str(name)  # YAML takes a class 1 for a number
+def _index(name: object, names: Sequence[str], where: str) -> int:
+    name = str(name)  # a class called 90 is a number to YAML
     if name not in names:
-        hint = nearest(name, names)
-        raise ValueError(f"flip_swap: no class {name!r} in task {task}{hint} (--flip_swap)")
+        raise ValueError(f"{where} has no class {name!r}{nearest(name, names)}{_listed(names)}")
     return list(names).index(name)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f" (classes: {', '.join(names[:_MOST_LISTED])}{', …' if len(names) > _MOST_LISTED else ''})"
 
 
 def swap_labels(labels: Mapping[str, Label | None], swaps: Swaps) -> dict[str, Label | None]:
