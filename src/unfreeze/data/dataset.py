@@ -2,70 +2,136 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TypedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypedDict
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from unfreeze.data.decode import VideoInfo, read_frames
-from unfreeze.data.manifest import Label, Sample
-from unfreeze.data.sampling import segment_times, window_times
-from unfreeze.data.transforms import Augment, EvaluationTransform, TrainingTransform
+from unfreeze.data.decode import DecodedVideo, VideoInfo, read_all, read_frames
+from unfreeze.data.manifest import Label, Sample, View
+from unfreeze.data.sampling import clip_times, evaluation_times, is_spread
+from unfreeze.data.transforms import (
+    EvaluationTransform,
+    TrainingTransform,
+    check_swaps,
+    draw_speed,
+    flips,
+    shrink,
+    swap_labels,
+    training_side,
+)
 from unfreeze.preprocessing import Preprocessing
 
 MASKED = -1
 
 
 class Item(TypedDict):
-    """``video``: (V, C, T, H, W) float32, normalised; ``labels``: task -> class index, -1 where masked."""
+    """A sample as the model takes it.
+
+    ``video``: (V, C, T, H, W) float32, normalised, with a leading K where evaluation takes K > 1 copies of a
+    sample; ``labels``: task -> class index, or for a multi-label task (classes,) int64 of 0 and 1; -1 (all of
+    them) where masked.
+    """
 
     video: torch.Tensor
-    labels: dict[str, int]
+    labels: dict[str, int | torch.Tensor]
     index: int
 
 
+class Cache(Protocol):
+    """Keeps decoded views for the next epoch; see ``unfreeze.data.clip_cache``."""
+
+    def video(
+        self,
+        view: View,
+        recipe: str,
+        make: Callable[[], DecodedVideo],
+        *,
+        decoder: str = "auto",
+        whole: bool = True,
+    ) -> DecodedVideo | None:
+        """What ``make`` gives, or None where it is not kept: read as if there were no cache."""
+        ...
+
+
+class _Seen(NamedTuple):
+    """One view of one sample: (T, C, H, W) uint8 frames, and what was made of them."""
+
+    frames: torch.Tensor
+    clip: torch.Tensor
+
+
 class ClipDataset(Dataset[Item]):
-    """``dataset[epoch, index]`` is the clip ``samples[index]`` as it is seen in that epoch.
+    """``dataset[epoch, index]`` is the sample ``samples[index]`` as it is seen in that epoch.
 
     The epoch is part of the key and no state of the data set, so workers that live through all epochs need
     not be told of it, and the same key gives the same bits in whatever process and order. In evaluation the
     epoch makes no difference. A plain ``dataset[index]`` is that of epoch 1.
 
+    In training, frames are made as small as augmentation needs them (``training_side``) before anything else,
+    so that a run that keeps them in a cache sees the same bits as one that does not. Whether a sample is
+    mirrored, and how fast it is played, is drawn once for all its views.
+
     Args:
-        samples: the clips.
-        tasks: the tasks whose labels are wanted.
-        preprocessing: what the model expects. With its ``fps`` a clip is a window of the video, without one
-            it is spread over the whole video; see ``unfreeze.data.sampling``.
+        samples: what to show.
+        tasks: the tasks whose labels are wanted; task -> class names serves as ``classes``, too.
+        preprocessing: what the model expects. With its ``fps`` or ``stride`` a clip is a window of the video,
+            otherwise it is spread over the whole video; see ``unfreeze.data.sampling``.
         train: random moments and augmentation instead of the middle.
         seed: of all randomness in training.
-        augment: see ``TrainingTransform``.
-        flip: mirror half of the training clips.
+        augment: the preset of ``TrainingTransform``.
+        flip: mirror half of the samples; None is as ``augment`` has it.
+        flip_swap: task -> class -> the class that it becomes in a mirrored clip.
+        classes: task -> class names; for multi-label tasks and ``flip_swap``.
+        multilabel: the tasks whose labels are tuples.
+        eval_clips: clips that evaluation takes of every view, evenly over its length.
+        eval_crops: crops that evaluation takes of every clip; copy k is clip k // crops, crop k % crops.
+        decoder: see ``read_frames``.
+        cache: keeps decoded views.
 
     Raises:
         VideoError: (an item) the file cannot be read; the message names it.
+        ValueError: a swap table, or a preset, that does not exist.
     """
 
     def __init__(
         self,
         samples: Sequence[Sample],
-        tasks: Iterable[str],
+        tasks: Iterable[str] | Mapping[str, Sequence[str]],
         preprocessing: Preprocessing,
         *,
         train: bool,
         seed: int = 0,
-        augment: Augment = "light",
-        flip: bool = False,
+        augment: str = "light",
+        flip: bool | None = None,
+        flip_swap: Mapping[str, Any] | None = None,
+        classes: Mapping[str, Sequence[str]] | None = None,
+        multilabel: frozenset[str] = frozenset(),
+        eval_clips: int = 1,
+        eval_crops: int = 1,
+        decoder: str = "auto",
+        cache: Cache | None = None,
     ) -> None:
+        if classes is None:
+            classes = tasks if isinstance(tasks, Mapping) else {}
         self.samples = tuple(samples)
         self.tasks = tuple(tasks)
         self.preprocessing = preprocessing
         self.train = train
         self.seed = seed
-        self.flip = flip
+        self.augment = augment
+        self.flips = train and flips(augment, flip)
+        self.copies = 1 if train else eval_clips * eval_crops
+        self.decoder = decoder
+        self.cache = cache
+        self._eval_clips = eval_clips
+        self._swaps = check_swaps(flip_swap, classes)
+        self._widths = {task: len(classes[task]) for task in self.tasks if task in multilabel}
+        self._side = training_side(preprocessing)
         self._augmented = TrainingTransform(preprocessing, augment)
-        self._plain = EvaluationTransform(preprocessing)
+        self._plain = EvaluationTransform(preprocessing, eval_crops)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -74,38 +140,115 @@ class ClipDataset(Dataset[Item]):
         epoch, index = key if isinstance(key, tuple) else (1, key)
         sample = self.samples[index]
         labels = {task: sample.labels.get(task) for task in self.tasks}
+        if self.train:
+            views, mirrored = self._training_views(sample, epoch, index)
+            video = torch.stack([view.clip for view in views])
+            if mirrored:
+                labels = swap_labels(labels, self._swaps)
+        else:
+            video = torch.stack([view.clip for view in self._evaluation_views(sample)], 1)
+            video = video if self.copies > 1 else video[0]
         return {
-            "video": self._clip(sample, epoch, index)[None],
-            "labels": {task: _encoded(label) for task, label in labels.items()},
+            "video": video,
+            "labels": {task: self._encoded(task, label) for task, label in labels.items()},
             "index": index,
         }
 
-    def _clip(self, sample: Sample, epoch: int, index: int) -> torch.Tensor:
-        if not self.train:
-            return self._plain(read_frames(sample.path, self._centred))[0]
+    def frames(self, epoch: int, index: int) -> list[torch.Tensor]:
+        """What ``dataset[epoch, index]`` is made of: (T, C, H, W) uint8 for every view, before it is varied.
+
+        In evaluation with several clips T is that of all of them.
+        """
+        sample = self.samples[index]
+        views = (
+            self._training_views(sample, epoch, index)[0] if self.train else self._evaluation_views(sample)
+        )
+        return [view.frames for view in views]
+
+    def _training_views(self, sample: Sample, epoch: int, index: int) -> tuple[list[_Seen], bool]:
+        """The views, and whether they are mirrored."""
         # torchvision draws from the global generator; the caller's own draws must not notice
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(derive_seed(self.seed, epoch, index))
-            frames = read_frames(sample.path, self._random)
-            flip = self.flip and torch.rand(()).item() < 0.5
-            return self._augmented(frames, flip=flip)
+            mirrored = self.flips and torch.rand(()).item() < 0.5
+            speed = draw_speed(self.augment)
+            views = []
+            for view in sample.views:
+                frames = self._training_frames(view, lambda info: self._random_times(info, speed))
+                views.append(_Seen(frames, self._augmented(frames, flip=mirrored)))
+        return views, mirrored
 
-    def _centred(self, info: VideoInfo) -> list[float]:
+    def _random_times(self, info: VideoInfo, speed: float) -> list[float]:
         p = self.preprocessing
-        if p.fps is None:
-            return segment_times(info.duration, p.frames)
-        return window_times(info.duration, p.frames, p.fps)
+        if not is_spread(p):
+            return clip_times(p, info, position=torch.rand(()).item(), speed=speed)
+        offsets = torch.rand(p.frames).tolist()
+        position = torch.rand(()).item() if speed < 1 else 0.0
+        return clip_times(p, info, position=position, offsets=offsets, speed=speed)
 
-    def _random(self, info: VideoInfo) -> list[float]:
-        p = self.preprocessing
-        if p.fps is None:
-            return segment_times(info.duration, p.frames, torch.rand(p.frames).tolist())
-        return window_times(info.duration, p.frames, p.fps, torch.rand(()).item())
+    def _training_frames(self, view: View, times: Callable[[VideoInfo], Sequence[float]]) -> torch.Tensor:
+        """Frames of a view, made small."""
+
+        def smaller(frames: torch.Tensor) -> torch.Tensor:
+            return shrink(frames, self._side, self.preprocessing.interpolation)
+
+        def all_of_it() -> DecodedVideo:
+            return read_all(view.path, start=view.start, end=view.end, decoder=self.decoder, resize=smaller)
+
+        if self.cache is not None:
+            recipe = f"shrunk to {self._side}, {self.preprocessing.interpolation}"
+            kept = self.cache.video(view, recipe, all_of_it, decoder=self.decoder)
+            if kept is not None:
+                return _by_pixel(kept.at(times))
+        frames = read_frames(view.path, times, start=view.start, end=view.end, decoder=self.decoder)
+        return _by_pixel(smaller(frames))
+
+    def _evaluation_views(self, sample: Sample) -> list[_Seen]:
+        """The views, each with a clip (K, C, T, H, W)."""
+        views = []
+        for view in sample.views:
+            frames = self._evaluation_frames(view)
+            clips = [self._plain(clip) for clip in frames.split(self.preprocessing.frames)]
+            views.append(_Seen(frames, torch.cat(clips)))
+        return views
+
+    def _evaluation_frames(self, view: View) -> torch.Tensor:
+        """(clips x T, C, H, W), always the same, as large as they are."""
+
+        def make() -> DecodedVideo:
+            chosen: list[tuple[list[float], VideoInfo]] = []
+
+            def times(info: VideoInfo) -> list[float]:
+                chosen.append((evaluation_times(self.preprocessing, info, self._eval_clips), info))
+                return chosen[0][0]
+
+            frames = read_frames(view.path, times, start=view.start, end=view.end, decoder=self.decoder)
+            return DecodedVideo(frames, np.asarray(chosen[0][0]), chosen[0][1])
+
+        kept = None
+        if self.cache is not None:
+            p = self.preprocessing
+            recipe = f"{self._eval_clips} clips of {p.frames}, fps {p.fps}, stride {p.stride}, {p.short}"
+            kept = self.cache.video(view, recipe, make, decoder=self.decoder, whole=False)
+        return _by_pixel((make() if kept is None else kept).frames)
+
+    def _encoded(self, task: str, label: Label | None) -> int | torch.Tensor:
+        if task not in self._widths:
+            assert not isinstance(label, tuple), f"{task} is not among the multi-label tasks"
+            return MASKED if label is None else label
+        if label is None:
+            return torch.full((self._widths[task],), MASKED)
+        assert isinstance(label, tuple), f"{task} has labels of single classes"
+        encoded = torch.zeros(self._widths[task], dtype=torch.int64)
+        encoded[list(label)] = 1
+        return encoded
 
 
-def _encoded(label: Label | None) -> int:
-    assert not isinstance(label, tuple), "multi-label tasks are not encoded yet"
-    return MASKED if label is None else label
+def _by_pixel(frames: torch.Tensor) -> torch.Tensor:
+    """The same frames, laid out in memory as decoders do it, wherever they come from: sums over a picture
+    depend on that in the last bit.
+    """
+    return frames.contiguous(memory_format=torch.channels_last)
 
 
 def derive_seed(*keys: int) -> int:

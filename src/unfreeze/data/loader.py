@@ -8,21 +8,31 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, TypedDict
 
 import torch
+import torch.distributed as dist
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from unfreeze.data.dataset import ClipDataset, Item, derive_seed
+from unfreeze.data.dataset import ClipDataset, Item
 from unfreeze.data.decode import VideoError
+from unfreeze.data.order import epoch_order
 
 Key = tuple[int, int]
 
 
 class Batch(TypedDict):
-    """``video``: (B, V, C, T, H, W) float32; ``labels``: task -> (B,) int64, -1 masked; ``index``: (B,)."""
+    """B samples, each in as many views as the one with most of them; what is missing is zeros.
+
+    ``video``: (B, V, C, T, H, W) float32; ``view_mask``: (B, V) bool, True where there is a view; ``labels``:
+    task -> (B,) int64, -1 masked, or for a multi-label task (B, classes) of 0 and 1, all -1 masked;
+    ``index``: (B,). Where evaluation takes K copies of a sample, ``video`` and ``view_mask`` have B x K rows,
+    those of a sample one after the other: ``video.unflatten(0, (B, K))``.
+    """
 
     video: torch.Tensor
+    view_mask: torch.Tensor
     labels: dict[str, torch.Tensor]
     index: torch.Tensor
 
@@ -34,9 +44,19 @@ class ClipLoader:
         VideoError: (iterating) a file cannot be read; one line names it, also when a worker found it.
     """
 
-    def __init__(self, dataset: ClipDataset, *, batch_size: int, workers: int, pin_memory: bool) -> None:
+    def __init__(
+        self,
+        dataset: ClipDataset,
+        *,
+        batch_size: int,
+        workers: int,
+        pin_memory: bool,
+        weights: Sequence[float] | None = None,
+    ) -> None:
         self.dataset = dataset
-        self._batches = _EpochBatches(len(dataset), batch_size, seed=dataset.seed, shuffle=dataset.train)
+        self._batches = _EpochBatches(
+            len(dataset), batch_size, seed=dataset.seed, shuffle=dataset.train, weights=weights
+        )
         self._loader: DataLoader[Any] = DataLoader(
             _Caught(dataset),
             batch_sampler=self._batches,
@@ -65,32 +85,48 @@ class ClipLoader:
 
 
 def make_loader(
-    dataset: ClipDataset, *, batch_size: int, workers: int = 0, pin_memory: bool = False
+    dataset: ClipDataset,
+    *,
+    batch_size: int,
+    workers: int = 0,
+    pin_memory: bool = False,
+    weights: Sequence[float] | None = None,
 ) -> ClipLoader:
     """Batches of ``dataset``: shuffled anew in each epoch if it is for training, in its order otherwise.
 
     No clip is left out. Should a single clip remain for the last training batch, it gets company from the
-    batch before (see ``epoch_batches``).
+    batch before (see ``epoch_batches``). Among the processes of ``torch.distributed`` each gets its share.
 
     Args:
         workers: processes that decode; 0 decodes in this one.
         pin_memory: for copies to a CUDA device that overlap with computing.
+        weights: one per sample: training draws with replacement in proportion to them (see ``epoch_order``).
     """
-    return ClipLoader(dataset, batch_size=batch_size, workers=workers, pin_memory=pin_memory)
+    return ClipLoader(dataset, batch_size=batch_size, workers=workers, pin_memory=pin_memory, weights=weights)
 
 
-def epoch_batches(count: int, batch_size: int, *, seed: int, epoch: int, shuffle: bool) -> list[list[int]]:
-    """The indices of each batch of an epoch; together each of ``range(count)`` once.
+def epoch_batches(
+    count: int,
+    batch_size: int,
+    *,
+    seed: int,
+    epoch: int,
+    shuffle: bool,
+    weights: Sequence[float] | None = None,
+    rank: int = 0,
+    world: int = 1,
+) -> list[list[int]]:
+    """The indices of each batch of an epoch, as ``epoch_order`` has them: in one process and without weights
+    each of ``range(count)`` once.
 
     BatchNorm cannot learn from a lone clip, and fails on one whose features have shrunk to a single value per
     channel. So where clips are shuffled, a last batch of size 1 takes a second clip from the batch before,
     unless that would only make another lone one (``batch_size`` 2 and less).
     """
-    order = list(range(count))
-    if shuffle:
-        generator = torch.Generator().manual_seed(derive_seed(seed, epoch))
-        order = torch.randperm(count, generator=generator).tolist()
-    batches = [order[start : start + batch_size] for start in range(0, count, batch_size)]
+    order = epoch_order(
+        count, seed=seed, epoch=epoch, shuffle=shuffle, weights=weights, rank=rank, world=world
+    )
+    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     if shuffle and batch_size > 2 and len(batches) > 1 and len(batches[-1]) == 1:
         batches[-1].insert(0, batches[-2].pop())
     return batches
@@ -99,21 +135,39 @@ def epoch_batches(count: int, batch_size: int, *, seed: int, epoch: int, shuffle
 class _EpochBatches(Sampler[list[Key]]):
     """Lists of (epoch, index): the key carries the epoch to workers that were started epochs ago."""
 
-    def __init__(self, count: int, batch_size: int, *, seed: int, shuffle: bool) -> None:
+    def __init__(
+        self, count: int, batch_size: int, *, seed: int, shuffle: bool, weights: Sequence[float] | None
+    ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
-        self.count, self.batch_size, self.seed, self.shuffle = count, batch_size, seed, shuffle
+        assert weights is None or len(weights) == count, "one weight per sample"
+        rank, world = _place()
         self.epoch = 1
+        self._of = partial(
+            epoch_batches,
+            count,
+            batch_size,
+            seed=seed,
+            shuffle=shuffle,
+            weights=weights,
+            rank=rank,
+            world=world,
+        )
 
     def __len__(self) -> int:
-        return -(-self.count // self.batch_size)
+        return len(self._of(epoch=1))  # as many in every epoch
 
     def __iter__(self) -> Iterator[list[Key]]:
         epoch = self.epoch
-        for batch in epoch_batches(
-            self.count, self.batch_size, seed=self.seed, epoch=epoch, shuffle=self.shuffle
-        ):
+        for batch in self._of(epoch=epoch):
             yield [(epoch, index) for index in batch]
+
+
+def _place() -> tuple[int, int]:
+    """Which of how many processes this is."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    return 0, 1
 
 
 class _Caught(Dataset[Item | VideoError]):
@@ -135,11 +189,29 @@ def _collate(items: Sequence[Item | VideoError]) -> Batch | VideoError:
         if isinstance(item, VideoError):
             return item
         good.append(item)
+    videos = [item["video"] for item in good]
+    videos = [video if video.dim() == 6 else video[None] for video in videos]  # (K, V, C, T, H, W)
+    views = max(video.shape[1] for video in videos)
+    masks = [torch.arange(views) < video.shape[1] for video in videos]
     return {
-        "video": torch.stack([item["video"] for item in good]),
-        "labels": {task: torch.tensor([item["labels"][task] for item in good]) for task in good[0]["labels"]},
+        "video": torch.cat([_with_views(video, views) for video in videos]),
+        "view_mask": torch.stack(masks).repeat_interleave(len(videos[0]), 0),
+        "labels": {task: _together([item["labels"][task] for item in good]) for task in good[0]["labels"]},
         "index": torch.tensor([item["index"] for item in good]),
     }
+
+
+def _with_views(video: torch.Tensor, views: int) -> torch.Tensor:
+    """(K, V, …) -> (K, views, …), with zeros for what is missing."""
+    missing = views - video.shape[1]
+    if not missing:
+        return video
+    return torch.cat([video, video.new_zeros((len(video), missing, *video.shape[2:]))], 1)
+
+
+def _together(labels: Sequence[int | torch.Tensor]) -> torch.Tensor:
+    """(B,) of class indices, or (B, classes) of multi-label ones."""
+    return torch.stack([torch.as_tensor(label) for label in labels])
 
 
 def _leave_interrupts_to_the_parent(worker: int) -> None:
