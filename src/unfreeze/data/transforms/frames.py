@@ -30,13 +30,13 @@ def training_side(preprocessing: Preprocessing) -> int:
 def shrink(clip: torch.Tensor, side: int, interpolation: Interpolation = "bilinear") -> torch.Tensor:
     """Frames (T, C, H, W) uint8 whose shorter side is at most ``side`` pixels; smaller ones are left alone.
 
-    Every frame is resized on its own: a video shrunk in pieces is the video shrunk as a whole, bit for bit.
+    Every frame is resized on its own, however it lies in memory: a video shrunk in pieces is the video shrunk
+    as a whole, bit for bit.
     """
     if min(clip.shape[-2:]) <= side:
         return clip
-    # the kernel that torch picks, and with it the rounding, depends on how the frames lie in memory
     mode = InterpolationMode(interpolation)
-    return v2.functional.resize(clip.contiguous(), [side], interpolation=mode, antialias=True)
+    return v2.functional.resize(clip, [side], interpolation=mode, antialias=True)
 
 
 def resize(preprocessing: Preprocessing) -> Callable[[torch.Tensor], torch.Tensor]:
