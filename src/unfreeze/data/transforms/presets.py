@@ -23,9 +23,10 @@ class Preset:
     Attributes:
         scale: share of the picture's area that the random crop keeps; None is the centre crop of evaluation.
         ratio: width by height of that crop, before it is resized to the model's.
-        brightness, contrast, saturation: colour jitter, as factors from 1 - x to 1 + x. There is no jitter of
-            the hue, which may carry the label.
-        rand_augment: number of RandAugment's operations, and their magnitude from 0 to 30; None is off.
+        brightness, contrast, saturation: colour jitter, as factors from 1 - x to 1 + x. The hue, which may
+            carry the label, is left alone.
+        rand_augment: number of RandAugment's operations, and their magnitude from 0 to 30; None is off. Some
+            of them change hues: it is not for classes that are told apart by colour.
         erasing: probability that a rectangle becomes noise.
         flip: mirror half of the clips, unless ``--flip`` or ``--no_flip`` says otherwise.
         speed: slowest and fastest playback, 1 as filmed.
