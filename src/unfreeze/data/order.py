@@ -1,10 +1,16 @@
-"""Which clips an epoch takes, and in which order: a pure function, the same in every process."""
+"""In which order an epoch shows its clips: a pure function of (seed, epoch), and of the rank that asks.
+
+All ranks make the same order and each takes its own share of it, so that no two need to talk, and none draws
+a clip because another did (samplers that draw per rank repeat each other's clips).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from unfreeze.data.dataset import derive_seed
 
@@ -15,26 +21,50 @@ def epoch_order(
     seed: int,
     epoch: int,
     shuffle: bool,
-    weights: Sequence[float] | None = None,
+    weights: Sequence[float] | NDArray[np.float64] | None = None,
     rank: int = 0,
     world: int = 1,
 ) -> list[int]:
-    """The indices below ``count`` that process ``rank`` of ``world`` takes in ``epoch``.
+    """The indices that one rank sees in an epoch, in order.
 
-    All processes draw the same order and take turns in it. In training (``shuffle``) each takes equally many,
-    for which the first few are taken twice where they do not come out even.
+    Without ``weights`` all ranks together see each of ``range(count)`` once, shuffled or not. With them,
+    ``count`` clips are drawn with replacement, each in proportion to its weight. Where the ranks do not come
+    out even, the order goes on from its beginning until they do: a rank that runs out of batches would keep
+    the others waiting for ever.
 
     Args:
-        weights: one per clip: training draws ``count`` clips with replacement, in proportion to them.
+        weights: one per clip, not negative, one above 0; for shuffled orders.
+        rank, world: which share of how many; rank r takes places r, r + world, r + 2 * world …
     """
-    order = list(range(count))
+    assert 0 <= rank < world, f"rank {rank} of {world}"
+    order = _order(count, seed=seed, epoch=epoch, shuffle=shuffle, weights=weights)
+    if world == 1 or not count:
+        return order
+    each = -(-count // world)
+    return [order[place % count] for place in range(rank, each * world, world)]
+
+
+def _order(
+    count: int,
+    *,
+    seed: int,
+    epoch: int,
+    shuffle: bool,
+    weights: Sequence[float] | NDArray[np.float64] | None,
+) -> list[int]:
+    if not shuffle:
+        assert weights is None, "only training draws clips by weight"
+        return list(range(count))
     generator = torch.Generator().manual_seed(derive_seed(seed, epoch))
-    if shuffle and weights is not None:
-        chances = torch.tensor(weights, dtype=torch.float64)
-        order = torch.multinomial(chances, count, replacement=True, generator=generator).tolist()
-    elif shuffle:
-        order = torch.randperm(count, generator=generator).tolist()
-    if shuffle and order:
-        missing = -count % world
-        order += (order * (missing // count + 1))[:missing]
-    return order[rank::world]
+    if weights is None:
+        return torch.randperm(count, generator=generator).tolist()
+    assert len(weights) == count, f"{len(weights)} weights for {count} clips"
+    if not count:
+        return []
+    edges = np.cumsum(np.asarray(weights, dtype=np.float64))
+    assert 0 < edges[-1] < np.inf, "weights are finite, and one is above 0"
+    # by hand, as torch.multinomial knows no more than 2**24 clips
+    draws = torch.rand(count, dtype=torch.float64, generator=generator).numpy() * edges[-1]
+    # rounding may put a draw on the last edge, beyond the last clip that can be drawn
+    last = int(np.searchsorted(edges, edges[-1]))
+    return [int(index) for index in np.minimum(np.searchsorted(edges, draws, side="right"), last)]

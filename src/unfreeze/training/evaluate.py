@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unfreeze.training.losses import count_labelled, summed_losses
-from unfreeze.training.metrics import classification_metrics, with_means
+from unfreeze.training.metrics import classification_metrics, multilabel_metrics, with_means
 from unfreeze.training.precision import autocast
+
+_INPUTS = ("video", "view_mask")  # what the model is given of a batch, in the order of its arguments
 
 
 @dataclass(frozen=True)
@@ -20,8 +24,11 @@ class Evaluation:
 
     ``metrics`` has means over tasks under plain names (``loss``, ``accuracy``, ``balanced_accuracy``,
     ``macro_f1``) and each task's as ``<task>/accuracy``; a task without labelled clips is missing from both.
-    ``probabilities`` are per task (N, classes), ``labels`` per task (N,) with -1 where masked, ``indices``
-    (N,) the clips' places in their data set, in the order in which the loader gave them.
+    The loss is the plain cross entropy, whatever balancing the model was trained with.
+    ``probabilities`` are per task (N, classes): they sum to 1 for a single-label task, and each stands for
+    itself for a multi-label one. ``labels`` are per task (N,), or (N, classes) of a multi-label one, with -1
+    where masked; ``indices`` (N,) the clips' places in their data set, in the order in which the loader gave
+    them.
     """
 
     metrics: Mapping[str, float]
@@ -38,13 +45,17 @@ def evaluate(
     tasks: Sequence[str],
     device: torch.device,
     precision: str = "fp32",
+    multilabel: Collection[str] = (),
 ) -> Evaluation:
     """Run ``model`` over ``batches`` in evaluation mode, and leave it in the mode that it was in.
 
     Args:
-        model: maps (B, V, C, T, H, W) to logits per task, (B, classes).
-        batches: ``{"video": (B, V, C, T, H, W), "labels": {task: (B,)}, "index": (B,)}``.
+        model: maps (B, V, C, T, H, W), and the mask where a batch has one, to logits per task, (B, classes).
+        batches: ``{"video": (B * K, V, C, T, H, W), "view_mask": (B * K, V), "labels": {task: (B,)}, "index":
+            (B,)}``. K copies of a clip (moments and crops) follow each other; what they say is averaged, as
+            probabilities.
         tasks: the tasks to evaluate.
+        multilabel: those of which a clip may have several classes.
 
     Raises:
         ValueError: there is no batch.
@@ -56,10 +67,12 @@ def evaluate(
         labels: dict[str, list[Tensor]] = {task: [] for task in tasks}
         indices: list[Tensor] = []
         for batch in batches:
+            inputs = [batch[name].to(device, non_blocking=True) for name in _INPUTS if name in batch]
             with autocast(device, precision):
-                out = model(batch["video"].to(device, non_blocking=True))
+                out = model(*inputs)
+            copies = len(batch["video"]) // len(batch["index"])
             for task in tasks:
-                logits[task].append(out[task].float().cpu())
+                logits[task].append(_averaged(out[task].float().cpu(), copies, task in multilabel))
                 labels[task].append(batch["labels"][task])
             indices.append(batch["index"])
     finally:
@@ -70,15 +83,40 @@ def evaluate(
         {task: torch.cat(parts) for task, parts in logits.items()},
         {task: torch.cat(parts) for task, parts in labels.items()},
         torch.cat(indices),
+        multilabel,
     )
 
 
-def _summarise(logits: dict[str, Tensor], labels: dict[str, Tensor], indices: Tensor) -> Evaluation:
+def _averaged(logits: Tensor, copies: int, multilabel: bool) -> Tensor:
+    """Logits (B, classes) whose probabilities are the means of those of (B * copies, classes)."""
+    if copies == 1:
+        return logits
+    if multilabel:
+        has, lacks = _mean_of_logs(F.logsigmoid(logits), copies), _mean_of_logs(F.logsigmoid(-logits), copies)
+        return has - lacks
+    return _mean_of_logs(logits.log_softmax(dim=1), copies)
+
+
+def _mean_of_logs(log_probabilities: Tensor, copies: int) -> Tensor:
+    """The logarithm of the mean probability, (B, classes); in logarithms, so that a tiny one stays itself."""
+    return log_probabilities.unflatten(0, (-1, copies)).logsumexp(dim=1) - math.log(copies)
+
+
+def _summarise(
+    logits: dict[str, Tensor], labels: dict[str, Tensor], indices: Tensor, multilabel: Collection[str]
+) -> Evaluation:
     counts, sums = count_labelled([labels]), summed_losses(logits, labels)
-    by_task = {
-        task: {"loss": float(sums[task]) / counts[task]} | classification_metrics(logits[task], labels[task])
-        for task in logits
-        if counts[task]
+    probabilities = {
+        task: values.sigmoid() if task in multilabel else values.softmax(dim=1)
+        for task, values in logits.items()
     }
-    probabilities = {task: values.softmax(dim=1) for task, values in logits.items()}
+    by_task = {}
+    for task in logits:
+        if counts[task]:
+            measured = (
+                multilabel_metrics(probabilities[task], labels[task])
+                if task in multilabel
+                else classification_metrics(logits[task], labels[task])
+            )
+            by_task[task] = {"loss": float(sums[task]) / counts[task]} | measured
     return Evaluation(with_means(by_task), probabilities, labels, indices)

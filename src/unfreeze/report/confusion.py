@@ -1,0 +1,134 @@
+"""What is taken for what: the confusion matrix of a task as a picture, and class reports as JSON.
+
+A report is what ``training.class_report.class_report`` makes.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+_INK, _FAINT = "#2b3440", "#8a94a0"
+_LONGEST_NAME = 24
+_FEW_CLASSES = 16  # have room for the percentage below the count
+_STYLE: Any = {
+    "font.size": 9,
+    "text.color": _INK,
+    "axes.edgecolor": _FAINT,
+    "axes.labelcolor": _INK,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "text.parse_math": False,  # a class may be called $x$
+}
+
+
+def write_reports(reports: Mapping[str, Mapping[str, Any]], out: Path) -> None:
+    """All tasks' reports in one JSON file.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    text = json.dumps({"tasks": reports}, indent=2, ensure_ascii=False, allow_nan=False)
+    out.write_text(f"{text}\n", encoding="utf-8")
+
+
+def plot_confusion(report: Mapping[str, Any], out: Path, title: str = "") -> None:
+    """Draw the confusion matrix of one task as a PNG: counts, coloured by their share of the true class.
+
+    A multi-label task has no such matrix. There each class is a row: found and missed where a clip has it,
+    said in vain and rightly not said where it has not.
+
+    Args:
+        title: above the picture; the task's name.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    import matplotlib
+    import numpy as np
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    counts, groups, columns = _table(report)
+    names = [_short(row["name"]) for row in report["classes"]]
+    shares = np.zeros(counts.shape)
+    for group in groups:  # columns that together hold a row's clips
+        total = counts[:, group].sum(axis=1, keepdims=True)
+        shares[:, group] = np.divide(
+            counts[:, group], total, out=np.zeros(counts[:, group].shape), where=total > 0
+        )
+
+    many = max(counts.shape) > _FEW_CLASSES
+    cell, font = (0.3, 6.0) if many else (0.62, 8.5)
+    rows, wide = counts.shape
+    # the figure never meets pyplot, so neither its backend nor its list of figures changes
+    with matplotlib.rc_context(_STYLE):
+        size = (max(cell * wide * (1 if not report["multilabel"] else 2) + 2.6, 4.5), cell * rows + 2.2)
+        figure = Figure(figsize=size, layout="constrained", facecolor="white")
+        FigureCanvasAgg(figure)
+        axes = figure.subplots()
+        image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+        for row, column in np.ndindex(counts.shape):
+            if counts[row, column]:
+                text = f"{counts[row, column]:,}"
+                if not many:
+                    text += f"\n{100 * shares[row, column]:.0f}%"
+                axes.text(
+                    column,
+                    row,
+                    text,
+                    ha="center",
+                    va="center",
+                    fontsize=font if len(text) < 12 else font - 1.5,
+                    color="white" if shares[row, column] > 0.55 else _INK,
+                )
+        axes.set_xticks(range(wide), columns or names, rotation=0 if columns else 90, fontsize=font)
+        supports = [
+            f"{name}  ({row['support']:,})" for name, row in zip(names, report["classes"], strict=True)
+        ]
+        axes.set_yticks(range(rows), supports, fontsize=font)
+        axes.tick_params(length=0)
+        axes.set_xticks(np.arange(wide + 1) - 0.5, minor=True)
+        axes.set_yticks(np.arange(rows + 1) - 0.5, minor=True)
+        axes.grid(which="minor", color="#e6eaee", linewidth=0.6)
+        axes.tick_params(which="minor", length=0)
+        axes.set_ylabel("true class (clips)")
+        if not columns:
+            axes.set_xlabel("predicted class")
+        axes.set_title("\n".join(_headline(report, title)), loc="left", fontsize=9.5, fontweight="bold")
+        bar = figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02)
+        bar.set_label("share of the true class" if not columns else "share of the clips with or without it")
+        bar.outline.set_visible(False)
+        with warnings.catch_warnings():
+            # a script that the font lacks shows as boxes; the numbers are as good as ever
+            warnings.filterwarnings("ignore", message="Glyph .* missing from")
+            figure.savefig(out, format="png", dpi=140)
+
+
+def _table(report: Mapping[str, Any]) -> tuple[Any, list[list[int]], list[str]]:
+    """Counts, the columns among which shares are taken, and their titles (none: those of the classes)."""
+    import numpy as np
+
+    confusion = np.array(report["confusion"], dtype=np.int64)
+    if not report["multilabel"]:
+        return confusion, [list(range(confusion.shape[1]))], []
+    (neither, vain), (missed, found) = confusion.transpose(1, 2, 0)
+    titles = ["found", "missed", "said in vain", "rightly not said"]
+    return np.stack([found, missed, vain, neither], axis=1), [[0, 1], [2, 3]], titles
+
+
+def _headline(report: Mapping[str, Any], title: str) -> Sequence[str]:
+    lines = [_short(title)] if title else []
+    if report["balanced_accuracy"] is not None:
+        text, interval = f"balanced accuracy {report['balanced_accuracy']:.1%}", report["interval"]
+        if interval is not None:
+            text += f" ({interval['level']:.0%}: {interval['low']:.1%} … {interval['high']:.1%})"
+        lines.append(text)
+    return lines
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
