@@ -6,11 +6,13 @@ can live with is appended to ``notes`` instead.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from unfreeze.data.formats import Row, Table
+from unfreeze.data.kinds import names_of
 from unfreeze.data.manifest import SPLITS
 from unfreeze.data.splits import split_named
 from unfreeze.options import nearest
@@ -21,26 +23,59 @@ _SPLIT_NAMES = f"{', '.join(SPLITS[:-1])} or {SPLITS[-1]}"
 def labelled(path: Path, table: Table, notes: list[str]) -> list[Row]:
     """The rows that have a label; a task without any is refused."""
     for task in table.tasks:
-        if not any(row.labels[task] for row in table.rows):
+        if all(row.labels[task] is None for row in table.rows):
             raise ValueError(f"{path}, column {task!r}: every cell is blank; choose others with --tasks")
-    rows = [row for row in table.rows if any(row.labels.values())]
-    if blank := [row.where for row in table.rows if not any(row.labels.values())]:
+    rows, blank = [], []
+    for row in table.rows:
+        if any(label is not None for label in row.labels.values()):
+            rows.append(row)
+        else:
+            blank.append(row.where)
+    if blank:
         notes.append(_more(f"{blank[0]}: no label for any task, left aside", blank))
     return rows
 
 
-def files_exist(rows: Sequence[Row]) -> None:
-    """Every path is a file; none is opened."""
-    problems = []
+def files_exist(path: Path, rows: Sequence[Row], column: str | None, notes: list[str]) -> None:
+    """Every view is a file; none is opened. What lies outside of the data's folder is noted.
+
+    Args:
+        column: the one that names the files; None where there are no columns.
+    """
+    root = (path if path.is_dir() else path.parent).absolute()
+    problems, outside = [], []
     for row in rows:
-        if row.path.is_dir():
-            problems.append(f"{row.where}, column 'path': {row.path} is a folder; name a video file")
-        elif not row.path.is_file():
-            problems.append(
-                f"{row.where}, column 'path': there is no file {row.path}{nearest_file(row.path)}; "
-                f"paths are relative to the folder of the data file"
-            )
+        for view, where in row.located_views():
+            place = f"{where}, column {column!r}" if column else where
+            inside = _inside(view.path, root)
+            if view.path.is_dir():
+                problems.append(f"{place}: {view.path} is a folder; name a video file")
+            elif not view.path.is_file():
+                problems.append(f"{place}: there is no file {view.path}{_remedy(view.path, inside)}")
+            elif not inside:
+                outside.append(
+                    f"{place}: {view.path} lies outside of {path if path.is_dir() else path.parent}"
+                )
     _refuse(problems)
+    if outside:
+        notes.append(_more(outside[0], outside))
+
+
+def _inside(path: Path, root: Path) -> bool:
+    """Without following links: a link in the folder belongs to it, wherever it leads."""
+    absolute = path.absolute()
+    if ".." not in absolute.parts:
+        return absolute.is_relative_to(root)
+    return absolute.parent.resolve().is_relative_to(root.resolve())
+
+
+def _remedy(path: Path, inside: bool) -> str:
+    slashes = Path(str(path).replace("\\", "/"))
+    if slashes.is_file():
+        return f"; write it with slashes: {slashes}"
+    if inside:
+        return f"{nearest_file(path)}; paths are relative to the folder of the data file"
+    return f"{nearest_file(path)}; if the data was moved, write paths relative to the folder of the data file"
 
 
 def with_splits(rows: Sequence[Row]) -> list[Row]:
@@ -63,31 +98,83 @@ def with_splits(rows: Sequence[Row]) -> list[Row]:
 
 
 def no_clip_twice(rows: Sequence[Row], notes: list[str]) -> None:
-    """No file is in two splits or has two labels; one that is merely listed twice is noted."""
-    first: dict[Path, Row] = {}
-    leaks, conflicts, twice = [], [], []
+    """No moment of a file is in two splits, and no stretch of a file has two labels.
+
+    Stretches that do not overlap are clips of their own; in two splits they are noted, as is a stretch that
+    is merely listed twice.
+    """
+    looks: dict[Path, list[_Look]] = {}
+    twice_in_row = []
     for row in rows:
-        other = first.setdefault(row.path.resolve(), row)
-        if other is row:
+        own = set()
+        for view, where in row.located_views():
+            look = _Look(view.path, view.start or 0.0, math.inf if view.end is None else view.end, where, row)
+            if (file := view.path.resolve(), look.start, look.end) in own:
+                twice_in_row.append(f"{where}: {view.path} is there twice as a view of one event; remove one")
+            own.add((file, look.start, look.end))
+            looks.setdefault(file, []).append(look)
+    _refuse(twice_in_row)
+    leaks, conflicts, twice, torn = [], [], [], []
+    for several in looks.values():
+        if len(several) == 1:
             continue
-        if other.split != row.split:
+        same: dict[tuple[float, float], _Look] = {}
+        for look in several:
+            other = same.setdefault((look.start, look.end), look)
+            if other is look or other.row.split != look.row.split:
+                continue
+            if other.row.labels != look.row.labels:
+                conflicts.append(
+                    f"{look.where}: {look.path} has other labels at {other.where}; keep the right row"
+                )
+            twice.append(f"{look.where}: {look.path} is listed a second time (first at {other.where})")
+        if found := _overlap_of_splits(several):
+            first, second = found
             leaks.append(
-                f"{row.where}: {row.path} is in {row.split}, but {other.where} has it in {other.split}; "
-                f"keep it in one split"
+                f"{second.where}: {second.path} is in {second.row.split}, but {first.where} has it in "
+                f"{first.row.split}; keep it in one split"
             )
-        elif other.labels != row.labels:
-            conflicts.append(f"{row.where}: {row.path} has other labels at {other.where}; keep the right row")
-        twice.append(f"{row.where}: {row.path} is listed a second time (first at {other.where})")
+        elif away := [look for look in several if look.row.split != several[0].row.split]:
+            torn.append(
+                f"{away[0].where}: {away[0].path} is in {away[0].row.split}, and another stretch of it in "
+                f"{several[0].row.split} at {several[0].where}: {_flattered(away[0].row, several[0].row)}"
+            )
     _refuse(leaks)
     _refuse(conflicts)
-    if twice:
-        notes.append(_more(twice[0], twice))
+    notes += [_more(lines[0], lines) for lines in (twice, torn) if lines]
 
 
-def classes_to_tell_apart(path: Path, names: Mapping[str, Sequence[str]]) -> None:
-    """Every task has two classes at least."""
+class _Look:
+    """A stretch of a file, and where it is named."""
+
+    def __init__(self, path: Path, start: float, end: float, where: str, row: Row) -> None:
+        self.path, self.start, self.end, self.where, self.row = path, start, end, where, row
+
+
+def _overlap_of_splits(looks: Sequence[_Look]) -> tuple[_Look, _Look] | None:
+    """The first two stretches in two splits that share a moment, in the order in which they are named."""
+    order = {id(look): i for i, look in enumerate(looks)}
+    furthest: dict[str | None, _Look] = {}  # of each split, of the stretches that start before
+    for look in sorted(looks, key=lambda look: look.start):
+        for split, other in furthest.items():
+            if split != look.row.split and look.start < other.end:
+                first, second = sorted((look, other), key=lambda look: order[id(look)])
+                return first, second
+        before = furthest.get(look.row.split)
+        if before is None or look.end > before.end:
+            furthest[look.row.split] = look
+    return None
+
+
+def classes_to_tell_apart(
+    path: Path, names: Mapping[str, Sequence[str]], multilabel: Collection[str]
+) -> None:
+    """Every task has two classes at least; one is enough where a clip may be without."""
     for task, classes in names.items():
-        if len(classes) < 2:
+        if task in multilabel:
+            if not classes:
+                raise ValueError(f"{path}, task {task!r}: no clip has any class; choose others with --tasks")
+        elif len(classes) < 2:
             raise ValueError(
                 f"{path}, task {task!r}: all labels are {classes[0]!r}, and there is nothing to tell apart; "
                 f"add a second class, or choose other tasks with --tasks"
@@ -96,12 +183,14 @@ def classes_to_tell_apart(path: Path, names: Mapping[str, Sequence[str]]) -> Non
 
 def classes_known(rows: Sequence[Row], names: Mapping[str, Sequence[str]]) -> None:
     """Every label is one that a trained model knows."""
+    known = {task: frozenset(classes) for task, classes in names.items()}
     problems = [
-        f"{row.where}, column {task!r}: the model has no class {label!r}{nearest(label, names[task])} "
+        f"{row.where}, column {task!r}: the model has no class {name!r}{nearest(name, names[task])} "
         f"(it has {', '.join(names[task])}); rename or blank the cell"
         for row in rows
         for task, label in row.labels.items()
-        if label is not None and label not in names[task]
+        for name in names_of(label)
+        if name not in known[task]
     ]
     _refuse(problems)
 
@@ -115,14 +204,22 @@ def groups_apart(rows: Sequence[Row], notes: list[str]) -> None:
             other = first[row.group]
             shared.append(
                 f"{row.where}: group {row.group!r} is in {row.split}, and in {other.split} at {other.where}: "
-                f"what is measured on {row.split if other.split == 'train' else other.split} will flatter"
+                f"{_flattered(row, other)}"
             )
     if shared:
         notes.append(_more(shared[0], shared))
 
 
-def splits_fit(path: Path, rows: Sequence[Row]) -> None:
-    """There is something to train and to validate on, and nothing to validate on that was never trained."""
+def _flattered(row: Row, other: Row) -> str:
+    return f"what is measured on {row.split if other.split == 'train' else other.split} will flatter"
+
+
+def splits_fit(path: Path, rows: Sequence[Row], notes: list[str], *, folds: bool = False) -> None:
+    """There is something to train and to validate on, and nothing to validate on that was never trained.
+
+    Args:
+        folds: val is a fold, which has a class of a single group all to itself sooner or later: it is noted.
+    """
     there = [split for split in SPLITS if any(row.split == split for row in rows)]
     for split in ("train", "val"):
         if split not in there:
@@ -130,27 +227,31 @@ def splits_fit(path: Path, rows: Sequence[Row]) -> None:
                 f"{path} has no clips in the split {split!r} (there are: {', '.join(there)}); add some, or "
                 f"name no splits at all, and a share is taken to validate on"
             )
-    problems = []
+    untrained, problems = [], []
     for task in rows[0].labels:
         trained = labels_of(rows, task, "train")
         seen: set[str] = set()
         for row in rows:
-            label = row.labels[task]
-            if label is not None and label not in trained and label not in seen:
-                seen.add(label)
-                problems.append(
-                    f"{row.where}, task {task!r}: the class {label!r} is in {row.split} but never in "
-                    f"train{nearest(label, sorted(trained))}; move clips of it to train, or leave it out"
-                )
-        if not labels_of(rows, task, "val"):
+            for name in names_of(row.labels[task]):
+                if name not in trained and name not in seen:
+                    seen.add(name)
+                    untrained.append(
+                        f"{row.where}, task {task!r}: the class {name!r} is in {row.split} but never in "
+                        f"train{nearest(name, sorted(trained))}; move clips of it to train, or leave it out"
+                    )
+        if not any(row.labels[task] is not None for row in rows if row.split == "val"):
             problems.append(f"{path}, task {task!r}: no clip in val has a label; label some or drop the task")
-    _refuse(problems)
+    if folds and untrained:
+        notes.append(_more(untrained[0], untrained))
+        untrained = []
+    _refuse([*untrained, *problems])
 
 
 def labels_of(rows: Sequence[Row], task: str, split: str | None = None) -> set[str]:
     """The class names of ``task`` in one split, or in all."""
-    found = (row.labels[task] for row in rows if split is None or row.split == split)
-    return {label for label in found if label is not None}
+    return {
+        name for row in rows if split is None or row.split == split for name in names_of(row.labels[task])
+    }
 
 
 def _refuse(problems: Sequence[str]) -> None:

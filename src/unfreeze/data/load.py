@@ -5,16 +5,14 @@ A format only reads, ``checks`` judges, once for all formats; here is the order 
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from unfreeze.data import checks, formats
+from unfreeze.data import checks, formats, kinds, partition
 from unfreeze.data.demo import ensure_demo
-from unfreeze.data.formats import Row
-from unfreeze.data.manifest import Manifest, Sample, View, class_order
-from unfreeze.data.splits import Label, choose_val
+from unfreeze.data.formats import Names, Row, Table
+from unfreeze.data.manifest import Label, Manifest, Sample, class_order
 from unfreeze.options import nearest
 
 
@@ -22,9 +20,14 @@ def load_manifest(
     source: str | Path,
     *,
     tasks: Sequence[str] | None = None,
+    data_format: str = "auto",
     val_fraction: float = 0.2,
+    folds: int | None = None,
+    fold: int | None = None,
     seed: int = 0,
     classes: Mapping[str, Sequence[str]] | None = None,
+    multilabel: Collection[str] | None = None,
+    window: tuple[float, float] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Manifest:
     """The data set that ``source`` names.
@@ -33,10 +36,16 @@ def load_manifest(
         source: ``demo`` (rendered on first use; a folder of that name is ``./demo``), or the path of anything
             that a module of ``unfreeze.data.formats`` recognises.
         tasks: the tasks to keep; all by default.
+        data_format: the name of a format, for a source that looks like another; ``auto`` looks.
         val_fraction: the share of clips to validate on, where the source names no splits.
+        folds, fold: validate on this fold (from 1) of so many instead; whatever is not in the test split
+            takes part, and every clip is validated in exactly one fold.
         seed: of that automatic split.
         classes: task -> class names of a trained model, to evaluate it: they replace the names found, and
             train and val need not fit each other.
+        multilabel: those of its tasks that are multi-label, for which it is none by default; without a model,
+            the labels tell.
+        window: start and end in seconds of what is looked at in each video, but for rows with their own.
         progress: called with (done, total) while the demo is rendered.
 
     Raises:
@@ -45,43 +54,43 @@ def load_manifest(
     """
     if not 0 < val_fraction < 1:
         raise ValueError(f"val_fraction must be above 0 and below 1, not {val_fraction}")
+    partition.check_folds(folds, fold)
     if classes is not None:
         tasks = _tasks_of_model(classes, tasks)
+        multilabel = multilabel or ()
+    chosen = None if data_format == "auto" else formats.get(data_format)
     path = ensure_demo(progress=progress) if str(source) == "demo" else Path(source)
     if not path.exists():
         hint = checks.nearest_file(path) or "; give demo, a folder of classes or a CSV file"
         raise FileNotFoundError(f"there is no data set {path}{hint}")
+    if str(source) == "demo":
+        chosen = None
 
-    table = formats.recognise(path).read(path, tasks)
+    table = (chosen or formats.recognise(path)).read(path, tasks)
     notes = list(table.notes)
     rows = checks.labelled(path, table, notes)
-    checks.files_exist(rows)
+    checks.files_exist(path, rows, table.path_column, notes)
     rows = checks.with_splits(rows)
+    rows, several = kinds.with_kinds(path, rows, table.tasks, notes, multilabel)
     checks.no_clip_twice(rows, notes)
-    found = {task: class_order(checks.labels_of(rows, task)) for task in table.tasks}
-    names = {task: tuple((classes or found)[task]) for task in table.tasks}
+    names = {task: tuple((classes or {}).get(task) or _classes(table, rows, task)) for task in table.tasks}
     if classes is None:
-        checks.classes_to_tell_apart(path, names)
+        kinds.check_names(path, rows, several)
+        checks.classes_to_tell_apart(path, names, several)
+        notes += kinds.classes_with_few_clips(rows, several)
     else:
         checks.classes_known(rows, names)
-    if all(row.split is None for row in rows):
-        rows = _split(path, rows, val_fraction, seed, notes)
+    if folds is not None and fold is not None:
+        rows = partition.one_fold(path, rows, folds, fold, seed, notes)
+    elif all(row.split is None for row in rows):
+        rows = partition.hold_out(path, rows, val_fraction, seed, notes)
     else:
         checks.groups_apart(rows, notes)
     if classes is None:
-        checks.splits_fit(path, rows)
+        checks.splits_fit(path, rows, notes, folds=folds is not None)
     index = {task: {name: i for i, name in enumerate(names[task])} for task in names}
-    samples = tuple(
-        Sample(
-            views=(View(row.path),),
-            split=row.split or "",
-            labels={t: None if (name := row.labels[t]) is None else index[t][name] for t in names},
-            group=row.group,
-            row=row.where,
-        )
-        for row in rows
-    )
-    return Manifest(names, samples, str(source), tuple(notes))
+    samples = tuple(_sample(row, index, window) for row in rows)
+    return Manifest(names, samples, str(source), tuple(notes), several)
 
 
 def _tasks_of_model(classes: Mapping[str, Sequence[str]], tasks: Sequence[str] | None) -> Sequence[str]:
@@ -92,39 +101,28 @@ def _tasks_of_model(classes: Mapping[str, Sequence[str]], tasks: Sequence[str] |
     return tasks or list(classes)
 
 
-def _split(path: Path, rows: Sequence[Row], fraction: float, seed: int, notes: list[str]) -> list[Row]:
-    root = path if path.is_dir() else path.parent
-    units = [_unit(row, root) for row in rows]
-    groups: dict[str, Counter[Label]] = {}
-    for row, unit in zip(rows, units, strict=True):
-        labels = ((task, label) for task, label in row.labels.items() if label is not None)
-        groups.setdefault(unit, Counter()).update(labels)
-    val = choose_val(groups, fraction=fraction, seed=seed)
-    grouped = any(row.group is not None for row in rows)
-    if not val:
-        what = "group" if grouped else "clip"
-        raise ValueError(f"{path}: no class has a second {what} to validate on; add clips")
-    sides = ("val" if unit in val else "train" for unit in units)
-    split = [replace(row, split=side) for row, side in zip(rows, sides, strict=True)]
-    count = Counter(row.split for row in split)
-    notes.append(
-        f"{path} names no splits: {count['train']} clips to train and {count['val']} to validate on, "
-        f"chosen by class {'and group ' if grouped else ''}with seed {seed}"
+def _classes(table: Table, rows: Sequence[Row], task: str) -> tuple[str, ...]:
+    return table.classes.get(task) or class_order(checks.labels_of(rows, task))
+
+
+def _sample(row: Row, index: Mapping[str, Mapping[str, int]], window: tuple[float, float] | None) -> Sample:
+    views = row.views
+    if window is not None:
+        start, end = window
+        views = tuple(
+            replace(view, start=start, end=end) if view.start is None and view.end is None else view
+            for view in views
+        )
+    return Sample(
+        views=views,
+        split=row.split or "",
+        labels={task: _encoded(row.labels[task], index[task]) for task in index},
+        group=row.group,
+        row=row.where,
     )
-    for task in rows[0].labels:
-        missing = class_order(checks.labels_of(split, task, "train") - checks.labels_of(split, task, "val"))
-        if missing:
-            few = "groups" if grouped else "clips"
-            which = ", ".join(repr(name) for name in missing)
-            notes.append(f"task {task!r}: too few {few} to validate {which}, which is in train alone")
-    return split
 
 
-def _unit(row: Row, root: Path) -> str:
-    """What must stay on one side: the group, or the file, named alike wherever the data lies."""
-    if row.group is not None:
-        return f"group {row.group}"
-    try:
-        return f"file {row.path.relative_to(root).as_posix()}"
-    except ValueError:
-        return f"file {row.path.as_posix()}"
+def _encoded(label: Names, index: Mapping[str, int]) -> Label | None:
+    if isinstance(label, tuple):
+        return tuple(sorted(index[name] for name in label))
+    return None if label is None else index[label]

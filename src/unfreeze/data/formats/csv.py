@@ -1,110 +1,119 @@
-"""A CSV file: ``path``, one column per task, and optionally ``split`` and ``group``.
+"""A CSV file; ``unfreeze.data.formats.columns`` says what its columns mean.
 
-Paths are relative to the file. A blank label means that the clip has none for that task.
+UTF-8 and commas are the rule. UTF-16 with its mark (Excel's "Unicode text"), semicolons and tabs are recognised
+and read with a note.
 """
 
 from __future__ import annotations
 
+import codecs
 import csv
-from collections.abc import Iterator, Sequence
+import io
+from collections.abc import Sequence
 from pathlib import Path
 
-from unfreeze.data.formats.base import Row, Table
-from unfreeze.options import nearest
+from unfreeze.data.files import is_video
+from unfreeze.data.formats import columns
+from unfreeze.data.formats.base import Table
+from unfreeze.data.formats.columns import Cells, Sheet
 
 DESCRIPTION = "a .csv file with the column 'path' and one per task (or a folder with such a labels.csv)"
 
-_NO_TASKS = ("path", "split", "group")
-_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
-# Other tools give these columns a meaning that would be lost here; as class names they would be nonsense.
-_UNSUPPORTED = ("start", "end", "views", "id")
+_SUFFIXES = (".csv", ".tsv")
+_SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 
 
 def recognises(source: Path) -> bool:
-    if source.is_dir():
-        return (source / "labels.csv").is_file()
-    return source.suffix.lower() == ".csv"
+    return bool(columns.files_of(source, _SUFFIXES, forced=False))
 
 
 def read(source: Path, tasks: Sequence[str] | None) -> Table:
-    file = source / "labels.csv" if source.is_dir() else source
-    lines = _lines(file)
-    _, header = next(lines, (1, []))
-    columns = _columns(file, header)
-    chosen = _tasks(file, columns, tasks)
-    rows = tuple(_row(file, line, columns, cells, chosen) for line, cells in lines)
-    if not rows:
-        raise ValueError(f"{file} has no rows below its header; write one row per clip")
-    return Table(chosen, rows)
+    files = columns.files_of(source, _SUFFIXES, forced=True)
+    return columns.table([sheet(file, split=split) for file, split in files], tasks)
 
 
-def _lines(file: Path) -> Iterator[tuple[int, list[str]]]:
-    """Line number and stripped cells of every line that is not blank."""
+def sheet(file: Path, name: str | None = None, split: str | None = None) -> Sheet:
+    """The cells of ``file``.
+
+    Raises:
+        ValueError: it is no valid CSV; the message names line and remedy.
+    """
+    name = name or file.name
+    text, notes = _text(file)
+    if not text.strip():
+        raise ValueError(f"{file} is empty; its first line must name the columns: path and one per task")
+    separator = _separator(text)
+    if separator != ",":
+        notes.append(f"{file}: read with {_SEPARATORS[separator]} between the columns")
+    (start, header), *lines = _lines(file, name, text, separator)
+    _check_header(file, start, header)
+    cells = tuple((f"{name}:{line}", _cells(f"{name}:{line}", header, values)) for line, values in lines)
+    return Sheet(file, name, f"{file}:{start}", tuple(header), cells, tuple(notes), split)
+
+
+def _text(file: Path) -> tuple[str, list[str]]:
+    data = file.read_bytes()
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        try:
+            return data.decode("utf-16"), [f"{file}: read as UTF-16, as its first bytes say"]
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"{file} is not valid UTF-16 ({error.reason}); save it as CSV in UTF-8"
+            ) from None
     try:
-        with file.open(encoding="utf-8-sig", newline="") as opened:
-            reader = csv.reader(opened, strict=True)
-            for cells in reader:
-                if any("\n" in cell or "\r" in cell for cell in cells):
-                    raise ValueError(f"{file}:{reader.line_num}: a line break in a cell; is a quote missing?")
-                if any(cell.strip() for cell in cells):
-                    yield reader.line_num, [cell.strip() for cell in cells]
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{file} is not UTF-8 ({error.reason}); save it as CSV in UTF-8") from None
+        line = data[: error.start].count(b"\n") + 1
+        raise ValueError(
+            f"{file}:{line}: not UTF-8 (byte {data[error.start]:#04x}); save it as CSV in UTF-8"
+        ) from None
+    if "\0" in text:
+        raise ValueError(f"{file} has zero bytes, as UTF-16 without its mark has; save it as CSV in UTF-8")
+    return text, []
+
+
+def _separator(text: str) -> str:
+    """What stands between the columns: what makes the first line name the files, or else most columns."""
+    first = next(line for line in text.splitlines() if line.strip())
+
+    def fit(separator: str) -> tuple[bool, int]:
+        names = [name.strip() for name in next(csv.reader([first], delimiter=separator), [])]
+        return any(name in names for name in (*columns.PATHS, "views")), len(names)
+
+    return max(_SEPARATORS, key=fit)  # commas where several are as good
+
+
+def _lines(file: Path, name: str, text: str, separator: str) -> list[tuple[int, list[str]]]:
+    """Line number and stripped cells of every line that is not blank."""
+    lines = []
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=separator)
+    try:
+        for cells in reader:
+            if any("\n" in cell or "\r" in cell for cell in cells):
+                raise ValueError(f"{file}:{reader.line_num}: a line break in a cell; is a quote missing?")
+            if any(cell.strip() for cell in cells):
+                lines.append((reader.line_num, [cell.strip() for cell in cells]))
     except csv.Error as error:
         raise ValueError(f"{file}:{reader.line_num}: not valid CSV ({error}); fix the quotes there") from None
+    return lines
 
 
-def _columns(file: Path, header: list[str]) -> list[str]:
-    if not header:
-        raise ValueError(f"{file} is empty; its first line must name the columns: path and one per task")
-    for column in header:
-        if not column:
-            raise ValueError(f"{file}:1: column {header.index(column) + 1} has no name; name it or remove it")
-        if header.count(column) > 1:
-            raise ValueError(f"{file}:1: column {column!r} is there twice; rename one of them")
-        if column in _UNSUPPORTED:
-            raise ValueError(
-                f"{file}:1: column {column!r} is not supported: a row is one whole clip in one view; "
-                f"cut the clips to files of their own and remove the column"
-            )
-    if "path" not in header:
-        separator = next((name for sign, name in _SEPARATORS.items() if sign in header[0]), None)
-        if len(header) == 1 and separator:
-            raise ValueError(f"{file}:1: the columns are separated by {separator}; save it with commas")
+def _check_header(file: Path, line: int, header: list[str]) -> None:
+    if any(name in columns.MEANINGS for name in header):
+        return
+    if is_video(Path(header[0])) or is_video(Path(header[0].split()[0] if header[0] else "")):
         raise ValueError(
-            f"{file}:1: there is no column 'path'{nearest('path', header)} (columns: {', '.join(header)}); "
-            f"name the column of file names 'path'"
+            f"{file}:{line}: {header[0]!r} is a video and no name of a column; put a first line like "
+            f"path,label, or read it as a list with --data_format list"
         )
-    return header
+    if len(header) == 1 and "|" in header[0]:
+        raise ValueError(f"{file}:{line}: the columns are separated by bars; save it with commas")
 
 
-def _tasks(file: Path, columns: list[str], tasks: Sequence[str] | None) -> tuple[str, ...]:
-    known = [column for column in columns if column not in _NO_TASKS]
-    if not known:
-        raise ValueError(f"{file}:1: there is no column of labels; add one column per task beside 'path'")
-    for task in tasks or ():
-        if task not in known:
-            raise ValueError(
-                f"{file}:1: there is no column for the task {task!r}{nearest(task, known)} "
-                f"(columns of labels: {', '.join(known)})"
-            )
-    return tuple(dict.fromkeys(tasks)) if tasks else tuple(known)
-
-
-def _row(file: Path, line: int, columns: list[str], cells: list[str], tasks: tuple[str, ...]) -> Row:
-    where = f"{file.name}:{line}"
-    if len(cells) != len(columns):
+def _cells(where: str, header: list[str], values: list[str]) -> Cells:
+    if len(values) != len(header):
         raise ValueError(
-            f"{where}: {len(cells)} cell{'s' * (len(cells) != 1)}, but the header names {len(columns)} "
+            f"{where}: {len(values)} cell{'s' * (len(values) != 1)}, but the header names {len(header)} "
             "columns; add or remove commas, and quote cells that hold one"
         )
-    cell = dict(zip(columns, cells, strict=True))
-    if not cell["path"]:
-        raise ValueError(f"{where}, column 'path': blank; name the file or remove the row")
-    return Row(
-        path=file.parent / cell["path"],
-        labels={task: cell[task] or None for task in tasks},
-        where=where,
-        split=cell.get("split") or None,
-        group=cell.get("group") or None,
-    )
+    return {column: value or None for column, value in zip(header, values, strict=True)}

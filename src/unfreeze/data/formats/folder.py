@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from unfreeze.data.files import videos_below
-from unfreeze.data.formats.base import Row, Table
+from unfreeze.data.formats.base import Row, Table, check_tasks
+from unfreeze.data.manifest import View
 from unfreeze.data.splits import split_named
-from unfreeze.options import nearest
 
 DESCRIPTION = "a folder with one subfolder of videos per class (or train/ and val/ with such subfolders each)"
 
@@ -19,15 +19,13 @@ TASK = "label"
 
 
 def recognises(source: Path) -> bool:
-    return source.is_dir() and not (source / "labels.csv").is_file()
+    return source.is_dir()
 
 
 def read(source: Path, tasks: Sequence[str] | None) -> Table:
-    for task in tasks or ():
-        if task != TASK:
-            raise ValueError(
-                f"{source} has no task {task!r}{nearest(task, [TASK])} (a folder has one, {TASK!r})"
-            )
+    check_tasks(source, tasks, [TASK])
+    if not source.is_dir():
+        raise ValueError(f"{source} is a file and no folder of classes; name the folder")
     rows, notes = [], []
     used: set[Path] = set()
     for split, folder in _class_folders(source):
@@ -35,7 +33,9 @@ def read(source: Path, tasks: Sequence[str] | None) -> Table:
         used.update(videos)
         if not videos:
             notes.append(f"{folder} has no videos: the class is left out of {split or 'the data'}")
-        rows += [Row(v, {TASK: folder.name}, v.relative_to(source).as_posix(), split) for v in videos]
+        rows += [
+            Row((View(v),), {TASK: folder.name}, v.relative_to(source).as_posix(), split) for v in videos
+        ]
     everywhere, others = videos_below(source)
     stray = [video for video in everywhere if video not in used]
     if stray:

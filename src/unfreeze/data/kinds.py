@@ -1,0 +1,191 @@
+"""Of what kind each task is: one class per clip or several, and no numbers to predict.
+
+A column is multi-label as soon as one of its cells holds several names, ``a|b``; a lone ``|`` is none of the
+classes, a blank cell is no label at all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from unfreeze.data.formats import Names, Row
+
+_WHOLE = re.compile(r"[+-]?[0-9]+(\.0*)?")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+# Fewer different numbers are taken for class ids, however few clips there are.
+_MANY_IDS = 5
+# Fewer different texts are taken for class names, even if every clip has its own.
+_MANY_NAMES = 10
+
+
+def names_of(label: Names) -> tuple[str, ...]:
+    """The class names of a label: one, several or none."""
+    if label is None:
+        return ()
+    return label if isinstance(label, tuple) else (label,)
+
+
+def with_kinds(
+    path: Path,
+    rows: Sequence[Row],
+    tasks: Sequence[str],
+    notes: list[str],
+    known: Collection[str] | None = None,
+) -> tuple[list[Row], frozenset[str]]:
+    """The rows with the labels of multi-label tasks as tuples, and the names of these tasks.
+
+    Args:
+        known: the multi-label tasks of a trained model, whose kind rules.
+
+    Raises:
+        ValueError: a clip has several classes where the model tells one.
+    """
+    first = {task: next((row for row in rows if _is_several(row.labels[task])), None) for task in tasks}
+    if known is None:
+        several = frozenset(task for task, row in first.items() if row is not None)
+        notes += [
+            f"{path}, column {task!r}: clips can have several classes, as at {row.where}, or with a lone '|' "
+            f"none: a multi-label task"
+            for task, row in first.items()
+            if row is not None
+        ]
+    else:
+        several = frozenset(task for task in tasks if task in known)
+        for task in tasks:
+            if (row := first[task]) is not None and task not in several:
+                raise ValueError(
+                    f"{row.where}, column {task!r}: several classes ({_written(row.labels[task])}), but the "
+                    f"model tells one for each clip; keep one of them, or blank the cell"
+                )
+    if not several:
+        return list(rows), several
+    split = [
+        replace(row, labels={t: _split(label) if t in several else label for t, label in row.labels.items()})
+        for row in rows
+    ]
+    return split, several
+
+
+def _is_several(label: Names) -> bool:
+    return isinstance(label, tuple) or (label is not None and "|" in label)
+
+
+def _split(label: Names) -> tuple[str, ...] | None:
+    if label is None:
+        return None
+    parts = label.split("|") if isinstance(label, str) else label
+    return tuple(dict.fromkeys(name for part in parts if (name := part.strip())))
+
+
+def _written(label: Names) -> str:
+    return "|".join(label) if isinstance(label, tuple) else str(label)
+
+
+def check_names(path: Path, rows: Sequence[Row], multilabel: Collection[str]) -> None:
+    """Refuse columns that are measured or unique values and no classes.
+
+    Raises:
+        ValueError: numbers with decimals; whole numbers of which few repeat; texts of which hardly any does.
+    """
+    tasks = [task for task in rows[0].labels if task not in multilabel]
+    wrong = {task: why for task in tasks if (why := _no_classes(rows, task))}
+    for task, why in wrong.items():
+        others = [other for other in rows[0].labels if other not in wrong]
+        remedy = (
+            f"choose the columns of classes: --tasks {' '.join(others)}" if others else "name the classes"
+        )
+        raise ValueError(f"{path}, column {task!r}: {why}; {remedy}")
+
+
+def _no_classes(rows: Sequence[Row], task: str) -> str:
+    """Why the labels of ``task`` are no class names, or the empty string."""
+    labels = [name for row in rows for name in names_of(row.labels[task])]
+    distinct = list(dict.fromkeys(labels))
+    if all(map(_NUMBER.fullmatch, distinct)):
+        for row in rows:
+            label = row.labels[task]
+            if isinstance(label, str) and not _WHOLE.fullmatch(label):
+                return (
+                    f"numbers such as {label} ({row.where}) are to be measured and not told apart, and "
+                    f"regression is not supported"
+                )
+        if len(distinct) >= _MANY_IDS and 2 * len(distinct) > len(labels):
+            return (
+                f"{len(distinct)} different numbers in {len(labels)} rows ({', '.join(distinct[:3])} …) are "
+                f"no classes, and regression is not supported"
+            )
+    elif len(distinct) >= _MANY_NAMES and len(distinct) > 0.8 * len(labels):
+        return (
+            f"{len(distinct)} different labels in {len(labels)} rows ({distinct[0]!r}, {distinct[1]!r} …) are "
+            f"no classes to learn"
+        )
+    return ""
+
+
+def classes_with_few_clips(rows: Sequence[Row], multilabel: Collection[str]) -> list[str]:
+    """A line for each class that seems a slip for a frequent one, and one for those with a single clip."""
+    lines: list[str] = []
+    for task in rows[0].labels:
+        where: dict[str, list[str]] = {}
+        for row in rows:
+            for name in names_of(row.labels[task]):
+                where.setdefault(name, []).append(row.where)
+        slips = {name: meant for name in where if (meant := _meant(name, where))}
+        for name, meant in slips.items():
+            lines.append(
+                f"{where[name][0]}, column {task!r}: {name!r} has {_clips(len(where[name]))} and {meant!r} "
+                f"has {len(where[meant])}; did you mean {meant!r}?"
+            )
+        single = [name for name in where if len(where[name]) == 1 and name not in slips]
+        if single:
+            more = f" (and {len(single) - 1} more such classes)" if len(single) > 1 else ""
+            lines.append(
+                f"{where[single[0]][0]}, column {task!r}: the class {single[0]!r} has this one clip, too "
+                f"few to learn and to validate{more}; add clips, or blank the label"
+            )
+    return lines
+
+
+def _clips(count: int) -> str:
+    return f"{count} clip{'s' * (count != 1)}"
+
+
+def _meant(name: str, where: Mapping[str, Sequence[str]]) -> str:
+    """The frequent class of which ``name`` is a slip, or the empty string."""
+    count = len(where[name])
+    for other, rows in where.items():
+        if other == name or len(rows) < count or (len(rows) == count and other > name):
+            continue
+        if _plain(name) and _plain(name) == _plain(other):
+            return other
+        if (
+            count <= 2
+            and len(rows) >= 5 * count
+            and min(len(name), len(other)) > 3
+            and _one_slip(name, other)
+        ):
+            return other
+    return ""
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_-]+", "", name).casefold()
+
+
+def _one_slip(a: str, b: str) -> bool:
+    """Whether one letter more, less or different, or two neighbours swapped, make ``b`` of ``a``.
+
+    Numbers do not count: ``take1`` and ``take2`` are two names.
+    """
+    if re.sub(r"[0-9]+", "", a) == re.sub(r"[0-9]+", "", b):
+        return False
+    if len(a) > len(b):
+        a, b = b, a
+    start = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), len(a))
+    rest_a, rest_b = a[start:], b[start:]
+    if len(a) < len(b):
+        return rest_a == rest_b[1:]
+    return rest_a[1:] == rest_b[1:] or (rest_a[2:] == rest_b[2:] and rest_a[:2] == rest_b[1::-1])
