@@ -14,10 +14,17 @@ from unfreeze.anatomy.units import Unit, is_working
 
 
 def declared_heads(tree: Tree, said: Declaration | None) -> tuple[str, ...]:
-    """The entries of a ``heads`` ModuleDict, or a known model's classifier; else nothing."""
+    """The entries of a ``heads`` ModuleDict and what the model names beside it, or a known model's
+    classifier; else nothing.
+
+    ``head_modules`` names attributes of the model that were made for the tasks like the heads, and feed them;
+    one that is no module, or owns no parameters, has nothing to train.
+    """
     own = getattr(tree.model, "heads", None)
     if isinstance(own, nn.ModuleDict) and len(own):
-        return tuple(name for name in map(tree.canonical, own.values()) if name is not None)
+        beside = (getattr(tree.model, name, None) for name in getattr(tree.model, "head_modules", ()))
+        feeding = [m for m in beside if isinstance(m, nn.Module) and next(m.parameters(), None) is not None]
+        return tuple(name for name in map(tree.canonical, (*feeding, *own.values())) if name is not None)
     # a declared classifier inside a larger model feeds something newer: then the structure decides
     if said is None or tree.parameters("") > tree.parameters(said.owner):
         return ()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
 from unfreeze.models.classifier import VideoClassifier, check_tasks
+from unfreeze.models.lengths import check_frames
 from unfreeze.models.registry import Backbone, backbone
 from unfreeze.models.weights import fit, read_weights
 
@@ -17,6 +19,11 @@ def build_model(
     tasks: Mapping[str, Sequence[str]],
     weights: str | Path = "default",
     log: Callable[[str], None] = print,
+    *,
+    multilabel: Iterable[str] = frozenset(),
+    views: str = "mean",
+    dropout: float | None = None,
+    clip: Mapping[str, Any] | None = None,
 ) -> VideoClassifier:
     """A pretrained backbone with a fresh head per task.
 
@@ -27,19 +34,37 @@ def build_model(
             ``none`` (random), or a file: ``.pth``/``.pt`` in torchvision's state-dict layout or a checkpoint
             of this package, or ``.safetensors``.
         log: told in one line that the old classifier was replaced.
+        multilabel: the tasks of which a clip may have several classes at once.
+        views: how several views of one event become one feature: ``mean``, ``max`` or ``attention``.
+        dropout: between feature and heads; None is the old classifier's own.
+        clip: what differs from the clips that the weights expect, as arguments of
+            ``Preprocessing.with_clip``: ``frames``, ``fps``, ``stride``, ``short``.
 
     Raises:
-        ValueError: an unknown name, tasks without classes, weights that are damaged or do not fit.
+        ValueError: an unknown name, tasks without classes, weights that are damaged or do not fit, or a
+            number of frames that the backbone does not take.
         OSError: weights that cannot be found, read or downloaded.
     """
     row, tasks = backbone(name), check_tasks(tasks)
     found = read_weights(row, weights)
     network = row.build()
-    features, dropout = _take_classifier(network, row)
+    features, own_dropout = _take_classifier(network, row)
     if found is not None:
         fit(network, found, row)
     preprocessing = (found and found.preprocessing) or row.preprocessing()
-    model = VideoClassifier(name, network, features, tasks, preprocessing, dropout)
+    if clip is not None:
+        preprocessing = preprocessing.with_clip(**clip)
+        check_frames(row, preprocessing)
+    model = VideoClassifier(
+        name,
+        network,
+        features,
+        tasks,
+        preprocessing,
+        own_dropout if dropout is None else dropout,
+        multilabel,
+        views,
+    )
     if found is not None:
         heads = ", ".join(f"{task} ({len(classes)})" for task, classes in model.tasks.items())
         kind = "head" if len(model.tasks) == 1 else "heads"
