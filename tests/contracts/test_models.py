@@ -8,8 +8,10 @@ import torch
 from torch import nn
 
 from unfreeze.anatomy import dissect
+from unfreeze.freezer import Freezer
 from unfreeze.models import VideoClassifier, build_model, model_names
 from unfreeze.models.registry import BACKBONES
+from unfreeze.strategies.head_only import HeadOnly
 
 TASKS = {"motion": ("left", "right", "up"), "object": ("cup", "ball")}
 RESNET = ["stem", *(f"layer{i}.{j}" for i in (1, 2, 3, 4) for j in (0, 1))]
@@ -47,8 +49,8 @@ def meta() -> Iterator[None]:
         yield
 
 
-def make(name: str) -> VideoClassifier:
-    return build_model(name, TASKS, weights="none")
+def make(name: str, views: str = "mean") -> VideoClassifier:
+    return build_model(name, TASKS, weights="none", views=views)
 
 
 def test_the_names() -> None:
@@ -68,6 +70,23 @@ def test_blocks_and_heads(name: str) -> None:
     assert all(sizes[block] for block in BLOCKS[name])
     assert [model.heads[task].out_features for task in TASKS] == [3, 2]
     assert (model.name, model.tasks) == (name, TASKS)
+
+
+@pytest.mark.usefixtures("meta")
+@pytest.mark.parametrize("name", model_names())
+def test_an_aggregator_that_learns_is_a_head_and_leaves_the_blocks_alone(name: str) -> None:
+    model = make(name, views="attention")
+    anatomy = dissect(model)
+    assert [head.name for head in anatomy.heads] == ["pooling", "heads.motion", "heads.object"]
+    assert set(anatomy.heads[0].parameters) == {f"pooling.{n}" for n, _ in model.pooling.named_parameters()}
+    mean = dissect(make(name))
+    assert anatomy.blocks == mean.blocks
+    freezer = Freezer(model, HeadOnly())
+    freezer.start_epoch()
+    assert all(p.requires_grad for p in model.pooling.parameters())
+    assert not any(p.requires_grad for p in model.backbone.parameters())
+    kinds = {group["name"]: group["kind"] for group in freezer.param_groups()}
+    assert kinds["pooling"] == "head"
 
 
 @pytest.mark.usefixtures("meta")

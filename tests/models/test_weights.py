@@ -109,6 +109,27 @@ def test_a_checkpoint_of_ours(tmp_path: Path) -> None:
         load(path, "mvit_micro")
 
 
+def test_a_checkpoint_of_ours_with_an_aggregator(tmp_path: Path) -> None:
+    """Its backbone goes on; heads and aggregator are made anew."""
+    trained = build_model("r3d_micro", {"kind": ["x", "y"]}, weights="none", views="attention")
+    described = {
+        "name": "r3d_micro",
+        "tasks": {"kind": ["x", "y"]},
+        "preprocessing": trained.preprocessing.to_dict(),
+        "state": trained.state_dict(),
+    }
+    path = write(tmp_path / "best.pt", {"format": 1, "model": described})
+    found, said = load(path)
+    assert_same(found, trained.backbone.state_dict())
+    assert said == ["replaced the heads kind (2) by heads motion (6), object (5)"]
+
+
+def test_dropout_may_be_overruled() -> None:
+    own = build_model("mvit_v2_s", TASKS, weights="none").dropout.p
+    assert own == 0.5
+    assert build_model("mvit_v2_s", TASKS, weights="none", dropout=0.0).dropout.p == 0.0
+
+
 def test_none_is_random_and_quiet() -> None:
     found, said = load("none")
     again, _ = load("none")

@@ -29,9 +29,9 @@ def dissect(
 
     Asked in this order: the patterns given here; the model's own declaration (timm's ``group_matcher`` and
     ``get_classifier``, known layouts of torchvision and transformers, a ``heads`` ModuleDict beside the
-    backbone, and the attributes that ``head_modules`` names with it); the structure (containers of like children, the last linear layer or convolution). Parameters
-    that the root owns belong to the stem, a final norm to the last block, tied parameters to the block
-    nearest the input.
+    backbone, and the attributes that ``head_modules`` names with it); the structure (containers of like
+    children, the last linear layer or convolution). Parameters that the root owns belong to the stem, a final
+    norm to the last block, tied parameters to the block nearest the input.
 
     Args:
         model: any module; DataParallel, DistributedDataParallel and ``torch.compile`` are seen through.

@@ -1,14 +1,16 @@
 """Gated attention over the views.
 
-Ilse, Tomczak and Welling, "Attention-based Deep Multiple Instance Learning", ICML 2018, equation 9: the weight
-of view k among the views of an event is ``softmax_k(w · (tanh(V h_k) * sigmoid(U h_k)))``. It knows no order
-of views and takes any number of them.
+Ilse, Tomczak and Welling, "Attention-based Deep Multiple Instance Learning", ICML 2018, equation 9: view k
+of an event has the weight ``softmax_k(w · (tanh(V h_k) * sigmoid(U h_k)))``. It knows no order of views and
+takes any number of them.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+
+from unfreeze.models.views.mean import sum_of_views
 
 _LARGEST_WIDTH = 128  # of the hidden layer, as in the paper's experiments
 
@@ -33,12 +35,14 @@ class AttentionPooling(nn.Module):
 
     def weights(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
         """(B, V) shares of the views, which add up to 1; 0 for a view that is not there."""
-        scores = self.score(torch.tanh(self.content(features)) * torch.sigmoid(self.gate(features)))
-        scores = scores.squeeze(2).float()
-        if mask is not None:
-            scores = scores.masked_fill(~mask, float("-inf"))
-        return scores.softmax(dim=1)
+        if mask is None:
+            mask = torch.ones(features.shape[:2], dtype=torch.bool, device=features.device)
+        there = features[mask]  # (N, D): a matrix product of other rows could differ in its last bits
+        scores = self.score(torch.tanh(self.content(there)) * torch.sigmoid(self.gate(there))).float()
+        spread = scores.new_full(mask.shape, float("-inf")).index_put((mask,), scores.squeeze(1))
+        powers = (spread - spread.amax(dim=1, keepdim=True)).exp()
+        return powers / sum_of_views(powers).unsqueeze(1)
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
         shares = self.weights(features, mask).to(features.dtype)
-        return (shares.unsqueeze(2) * features).sum(dim=1)
+        return sum_of_views(shares.unsqueeze(2) * features)
