@@ -1,0 +1,172 @@
+"""Where decoded clips are kept: decided once, before the first epoch, from sizes alone."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from unfreeze.data.clip_cache import ram
+from unfreeze.data.clip_cache.expected import MAX_FRAMES, Expected
+from unfreeze.data.clip_cache.folder import held
+from unfreeze.data.demo.files import cache_root
+
+_LEAST = 32_000_000  # bytes; a tmpfs with less is no place for clips (and batches pass through it)
+
+
+@dataclass(frozen=True)
+class Room:
+    """Bytes that are free.
+
+    Attributes:
+        ram: in memory and in the tmpfs; None where there is no tmpfs.
+        disk: on the disk of ``folder``, and in what the cache holds there already; None where nothing can be
+            written.
+        folder: of the cache on disk.
+    """
+
+    ram: int | None
+    disk: int | None
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Where to keep clips, how much at most, and a line for the log that says so.
+
+    Attributes:
+        where: ``ram``, ``disk`` or ``off``.
+        folder: of the cache on disk.
+        limit: in bytes.
+    """
+
+    where: Literal["ram", "disk", "off"]
+    folder: Path
+    limit: int
+    line: str
+
+
+def choose(
+    wanted: Literal["auto", "ram", "disk", "off"],
+    expected: Expected,
+    room: Room,
+    *,
+    epochs: int,
+    gb: float | None = None,
+) -> Choice:
+    """Where ``wanted`` means.
+
+    ``auto`` is RAM if all clips fit into half of what is free there, else the disk if they fit into half of
+    that, else off; and off where nothing is read twice.
+
+    Args:
+        epochs: that are still to come.
+        gb: upper bound in GB (1e9 bytes) in place of half of what is free.
+
+    Raises:
+        ValueError: ``ram`` or ``disk`` was asked for and there is no room; one line names the flag.
+    """
+    free = {"ram": room.ram, "disk": room.disk}
+    limits = {
+        where: min(round(gb * 1e9), there // 2 if wanted == "auto" else there) if gb else there // 2
+        for where, there in free.items()
+        if there is not None
+    }
+    size = f"about {gigabytes(expected.bytes)} of clips"
+    if expected.too_long:
+        size += f" ({expected.too_long} of {expected.views} have over {MAX_FRAMES} frames and are not kept)"
+
+    def at(where: Literal["ram", "disk"]) -> Choice:
+        place = f"in RAM ({ram.TMPFS})" if where == "ram" else f"on disk ({room.folder})"
+        line = f"Clip cache: {place}, {size}, at most {gigabytes(limits[where])}"
+        if expected.bytes > limits[where]:
+            line += "; the rest is decoded in every epoch"
+        return Choice(where, room.folder, limits[where], line)
+
+    def off(why: str) -> Choice:
+        return Choice("off", room.folder, 0, f"Clip cache: off{why}")
+
+    if wanted == "off":
+        return off("")
+    if wanted == "ram" or wanted == "disk":
+        _check_room(wanted, room, gb)
+        return at(wanted)
+    if epochs <= 1:
+        return off(", as there is only one epoch")
+    if not expected.bytes:
+        return off(f", as all clips have over {MAX_FRAMES} frames" if expected.too_long else "")
+    if expected.bytes <= limits.get("ram", 0):
+        return at("ram")
+    if expected.bytes <= limits.get("disk", 0):
+        return at("disk")
+    bound = f"--clip_cache_gb {gb:g}" if gb else "half of what is free"
+    there = ", ".join(
+        f"{name} {gigabytes(limits[where])}" if where in limits else f"{name} none"
+        for where, name in (("ram", "RAM"), ("disk", "disk"))
+    )
+    return off(f", as {size} do not fit into {bound} ({there}); --clip_cache disk keeps a part of them")
+
+
+def measure_room(folder: Path | None = None, tmpfs: Path = ram.TMPFS) -> Room:
+    """What is free now; ``folder`` is ``clips`` in the user's cache, unless given."""
+    folder = folder or cache_root() / "clips"
+    return Room(_free_ram(tmpfs), _free_disk(folder), folder)
+
+
+def gigabytes(size: int) -> str:
+    """``1.2 GB``, ``34 GB``, ``0.05 GB``: two digits."""
+    value = size / 1e9
+    return f"{value:.0f} GB" if value >= 9.95 else f"{value:.1f} GB" if value >= 0.95 else f"{value:.2g} GB"
+
+
+def _check_room(wanted: Literal["ram", "disk"], room: Room, gb: float | None) -> None:
+    free, other = (room.ram, "disk") if wanted == "ram" else (room.disk, "ram")
+    place = ram.TMPFS if wanted == "ram" else room.folder
+    if free is None:
+        what = f"there is no tmpfs at {place}" if wanted == "ram" else f"{place} cannot be written to"
+        raise ValueError(f"--clip_cache {wanted}: {what}; choose {other} or off")
+    needed = max(round(gb * 1e9), 1) if gb else _LEAST
+    if free < needed:
+        flags = f"--clip_cache {wanted}" + (f" --clip_cache_gb {gb:g}" if gb else "")
+        remedy = "choose less, or" if gb else "choose"
+        docker = " (a container gets more with --shm-size)" if wanted == "ram" else ""
+        raise ValueError(
+            f"{flags}: only {gigabytes(free)} are free in {place}{docker}; "
+            f"{remedy} --clip_cache {other} or off"
+        )
+
+
+def _free_ram(tmpfs: Path) -> int | None:
+    """The least of: memory, what the container may still take of it, and the tmpfs."""
+    if not (os.path.ismount(tmpfs) and os.access(tmpfs, os.W_OK)):
+        return None
+    bounds = [shutil.disk_usage(tmpfs).free]
+    with suppress(OSError, ValueError, StopIteration):
+        memory = Path("/proc/meminfo").read_text().splitlines()
+        bounds.append(1024 * int(next(line for line in memory if line.startswith("MemAvailable")).split()[1]))
+    for group in _CGROUPS:
+        with suppress(OSError, ValueError):  # no such group, or no limit ("max")
+            bounds.append(max(int(group[0].read_text()) - int(group[1].read_text()), 0))
+    return min(bounds)
+
+
+_CGROUPS = (
+    (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
+    (
+        Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+        Path("/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    ),
+)
+
+
+def _free_disk(folder: Path) -> int | None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return None
+    return shutil.disk_usage(folder).free + held(folder)
