@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from unfreeze.data.clip_cache import entry, ram
-from unfreeze.data.clip_cache.choice import Choice, gigabytes
+from unfreeze.data.clip_cache.choice import Choice, in_words
 from unfreeze.data.clip_cache.counters import Counters, Stats
 from unfreeze.data.clip_cache.entry import DamagedError
 from unfreeze.data.clip_cache.expected import MAX_FRAMES
@@ -41,6 +41,7 @@ class ClipCache:
         self._folder.prepare()
         self._counters = Counters()
         self._told: set[str] = set()
+        self._remove: Callable[[], object] | None = None
         self._start()
 
     @property
@@ -115,7 +116,7 @@ class ClipCache:
             )
         if stats.full:
             lines.append(
-                f"Clip cache: full with {gigabytes(self._folder.limit)} (--clip_cache_gb); clips that are "
+                f"Clip cache: full with {in_words(self._folder.limit)} (--clip_cache_gb); clips that are "
                 f"not in it are decoded in every epoch"
             )
         news = [line for line in lines if line not in self._told]
@@ -132,7 +133,7 @@ class ClipCache:
         self._remove = ram.remove_at_end(self, self._folder.path)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_folder": self._folder, "_counters": self._counters, "_told": set()}
+        return {"_folder": self._folder, "_counters": self._counters, "_told": set(), "_remove": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -143,7 +144,6 @@ class ClipCache:
         self._digests: Digests = {}
         self._sound: set[tuple[int, int, int]] = set()
         self._unfit: set[str] = set()
-        self._remove: Callable[[], object] | None = None
 
     def _read(self, path: Path) -> DecodedVideo | None:
         found: tuple[int, int, int] | None = None

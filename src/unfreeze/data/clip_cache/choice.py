@@ -75,13 +75,13 @@ def choose(
         for where, there in free.items()
         if there is not None
     }
-    size = f"about {gigabytes(expected.bytes)} of clips"
+    size = f"about {in_words(expected.bytes)} of clips"
     if expected.too_long:
         size += f" ({expected.too_long} of {expected.views} have over {MAX_FRAMES} frames and are not kept)"
 
     def at(where: Literal["ram", "disk"]) -> Choice:
         place = f"in RAM ({ram.TMPFS})" if where == "ram" else f"on disk ({room.folder})"
-        line = f"Clip cache: {place}, {size}, at most {gigabytes(limits[where])}"
+        line = f"Clip cache: {place}, {size}, at most {in_words(limits[where])}"
         if expected.bytes > limits[where]:
             line += "; the rest is decoded in every epoch"
         return Choice(where, room.folder, limits[where], line)
@@ -104,7 +104,7 @@ def choose(
         return at("disk")
     bound = f"--clip_cache_gb {gb:g}" if gb else "half of what is free"
     there = ", ".join(
-        f"{name} {gigabytes(limits[where])}" if where in limits else f"{name} none"
+        f"{name} {in_words(limits[where])}" if where in limits else f"{name} none"
         for where, name in (("ram", "RAM"), ("disk", "disk"))
     )
     return off(f", as {size} do not fit into {bound} ({there}); --clip_cache disk keeps a part of them")
@@ -116,10 +116,10 @@ def measure_room(folder: Path | None = None, tmpfs: Path = ram.TMPFS) -> Room:
     return Room(_free_ram(tmpfs), _free_disk(folder), folder)
 
 
-def gigabytes(size: int) -> str:
-    """``1.2 GB``, ``34 GB``, ``0.05 GB``: two digits."""
-    value = size / 1e9
-    return f"{value:.0f} GB" if value >= 9.95 else f"{value:.1f} GB" if value >= 0.95 else f"{value:.2g} GB"
+def in_words(size: int) -> str:
+    """``1.2 GB``, ``34 GB``, ``50 MB``: two digits."""
+    value, unit = (size / 1e9, "GB") if size >= 0.95e9 else (size / 1e6, "MB")
+    return f"{value:.{0 if value >= 9.95 else 1}f} {unit}"
 
 
 def _check_room(wanted: Literal["ram", "disk"], room: Room, gb: float | None) -> None:
@@ -134,7 +134,7 @@ def _check_room(wanted: Literal["ram", "disk"], room: Room, gb: float | None) ->
         remedy = "choose less, or" if gb else "choose"
         docker = " (a container gets more with --shm-size)" if wanted == "ram" else ""
         raise ValueError(
-            f"{flags}: only {gigabytes(free)} are free in {place}{docker}; "
+            f"{flags}: only {in_words(free)} are free in {place}{docker}; "
             f"{remedy} --clip_cache {other} or off"
         )
 

@@ -45,5 +45,5 @@ class Counters:
             row[_FIELDS.index(field)] += count
 
     def stats(self) -> Stats:
-        *sums, _ = self._table.sum(0).tolist()
-        return Stats(*sums, int(self._table[:, -1].max()))  # of error numbers, any will do
+        sums = dict(zip(_FIELDS, self._table.sum(0).tolist(), strict=True))
+        return Stats(**sums | {"error": int(self._table[:, -1].max())})  # of several errors, any will do
