@@ -1,26 +1,105 @@
-"""What evaluate and predict share: finding the checkpoint that the user means, and printing a table."""
+"""What the commands on a trained model share: which checkpoint is meant, where results go, tables."""
 
 from __future__ import annotations
 
+import csv
+import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from unfreeze.training.config import TrainConfig
+from unfreeze.training.rundir import BEST, LAST, find_run
+
+if TYPE_CHECKING:
+    from unfreeze.data import Manifest
+    from unfreeze.models import VideoClassifier
+
+CHECKPOINT_HELP = (
+    "a run folder (its best.pt), a checkpoint file, or best or last: that file of the latest run in runs/"
+)
 _WIDE = 10_000
 
 
 def checkpoint_path(name: str) -> Path:
-    """The checkpoint file that ``name`` means: itself, or the ``best.pt`` of a run folder.
+    """The checkpoint file that ``name`` means: itself, the ``best.pt`` of a run folder, or ``best`` or
+    ``last`` of the run in ``runs/`` that was written to last (a folder of that name is ``./best``).
 
     Raises:
-        ValueError: the folder holds no ``best.pt``.
+        ValueError: there is no run, or the folder holds no ``best.pt``.
     """
-    path = Path(name)
-    if not path.is_dir():
-        return path
-    if not (path / "best.pt").is_file():
-        raise ValueError(f"--checkpoint {path}: the folder holds no best.pt; give a run folder or a .pt file")
-    return path / "best.pt"
+    if name in ("best", "last"):
+        path = _latest_run(name)
+        wanted = path / (BEST if name == "best" else LAST)
+    else:
+        path = wanted = Path(name)
+        if path.is_dir():
+            wanted = path / BEST
+    if wanted != path and not wanted.is_file():
+        raise ValueError(
+            f"--checkpoint {path}: the folder holds no {wanted.name}; give a run folder or a .pt file"
+        )
+    return wanted
+
+
+def _latest_run(name: str) -> Path:
+    runs = TrainConfig.output
+    try:
+        return find_run("last", runs)
+    except ValueError:
+        raise ValueError(
+            f"--checkpoint {name}: there is no run in {runs}; name a run folder or a .pt file"
+        ) from None
+
+
+def trained_data(
+    content: Mapping[str, Any],
+    model: VideoClassifier,
+    source: str | None = None,
+    **flags: Any,
+) -> Manifest:
+    """The data set ``source``, or the run's own, seen with the classes of the model.
+
+    An automatic split is cut as the run cut it, so that its validation clips are those of the run.
+
+    Args:
+        content: of the checkpoint.
+        flags: further arguments of ``load_manifest``.
+
+    Raises:
+        ValueError: the data does not fit the model.
+        OSError: it cannot be read.
+    """
+    from unfreeze.data import load_manifest
+
+    trained = content["config"]
+    return load_manifest(
+        source if source is not None else trained["data"],
+        val_fraction=trained["val_fraction"],
+        seed=trained["seed"],
+        classes=model.tasks,
+        **flags,
+    )
+
+
+def check_new(path: Path, remedy: str) -> None:
+    """Refuse to write where something is already, or where nothing can be.
+
+    Raises:
+        ValueError: there is such a file, or the folder around it does not exist; the line ends in ``remedy``.
+    """
+    if path.exists():
+        raise ValueError(f"--output {path} is there already; {remedy}")
+    if not path.parent.is_dir():
+        raise ValueError(f"--output {path}: there is no folder {path.parent}; make it or name another")
+
+
+def csv_line(cells: Sequence[Any]) -> str:
+    """One line of a CSV file, its end included; None is an empty cell."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(cells)
+    return text.getvalue()
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, justify_right: bool = False) -> None:
