@@ -154,7 +154,9 @@ def test_dp_and_bf16_train_on_a_machine_without_gpus(run, finished):
 def test_a_mistake_in_the_flags_alone_is_found_before_any_data_is_touched(
     run, tmp_path, monkeypatch, flags, message
 ):
-    monkeypatch.setattr("unfreeze.training.assembly.load_manifest", lambda *args, **kwargs: pytest.fail("loaded"))
+    monkeypatch.setattr(
+        "unfreeze.training.assembly.load_manifest", lambda *args, **kwargs: pytest.fail("loaded")
+    )
     monkeypatch.chdir(tmp_path)
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(ValueError, match=message):

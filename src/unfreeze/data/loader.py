@@ -11,8 +11,10 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, TypedDict
 
+import numpy as np
 import torch
 import torch.distributed as dist
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from unfreeze.data.dataset import ClipDataset, Item
@@ -20,6 +22,7 @@ from unfreeze.data.decode import VideoError
 from unfreeze.data.order import epoch_order
 
 Key = tuple[int, int]
+Weights = Sequence[float] | NDArray[np.float64]
 
 
 class Batch(TypedDict):
@@ -51,7 +54,7 @@ class ClipLoader:
         batch_size: int,
         workers: int,
         pin_memory: bool,
-        weights: Sequence[float] | None = None,
+        weights: Weights | None = None,
     ) -> None:
         self.dataset = dataset
         self._batches = _EpochBatches(
@@ -90,7 +93,7 @@ def make_loader(
     batch_size: int,
     workers: int = 0,
     pin_memory: bool = False,
-    weights: Sequence[float] | None = None,
+    weights: Weights | None = None,
 ) -> ClipLoader:
     """Batches of ``dataset``: shuffled anew in each epoch if it is for training, in its order otherwise.
 
@@ -112,7 +115,7 @@ def epoch_batches(
     seed: int,
     epoch: int,
     shuffle: bool,
-    weights: Sequence[float] | None = None,
+    weights: Weights | None = None,
     rank: int = 0,
     world: int = 1,
 ) -> list[list[int]]:
@@ -136,7 +139,13 @@ class _EpochBatches(Sampler[list[Key]]):
     """Lists of (epoch, index): the key carries the epoch to workers that were started epochs ago."""
 
     def __init__(
-        self, count: int, batch_size: int, *, seed: int, shuffle: bool, weights: Sequence[float] | None
+        self,
+        count: int,
+        batch_size: int,
+        *,
+        seed: int,
+        shuffle: bool,
+        weights: Weights | None,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")

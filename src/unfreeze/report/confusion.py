@@ -6,6 +6,7 @@ A report is what ``training.class_report.class_report`` makes.
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -33,6 +34,20 @@ def write_reports(reports: Mapping[str, Mapping[str, Any]], out: Path) -> None:
     """
     text = json.dumps({"tasks": reports}, indent=2, ensure_ascii=False, allow_nan=False)
     out.write_text(f"{text}\n", encoding="utf-8")
+
+
+def plot_reports(file: Path, folder: Path) -> list[Path]:
+    """Draw every task of a JSON file of reports as ``confusion_<task>.png`` in ``folder``; the pictures.
+
+    Raises:
+        OSError: a file cannot be read or written.
+    """
+    pictures = []
+    for task, report in json.loads(file.read_text(encoding="utf-8"))["tasks"].items():
+        name = re.sub(r"[^-.\w]", "_", task)  # a task may be called "left/right"
+        pictures.append(folder / f"confusion_{name}.png")
+        plot_confusion(report, pictures[-1], task)
+    return pictures
 
 
 def plot_confusion(report: Mapping[str, Any], out: Path, title: str = "") -> None:

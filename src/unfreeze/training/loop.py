@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from torch import Tensor, nn
 
-from unfreeze.training.batch_loss import added, counted, summed
 from unfreeze.training.evaluate import evaluate
-from unfreeze.training.losses import mean_over_tasks
+from unfreeze.training.losses import count_labelled, mean_over_tasks
+from unfreeze.training.mixing import mixed
 from unfreeze.training.precision import autocast
 from unfreeze.training.seeding import seed_epoch
 from unfreeze.training.tally import Stopwatch, Totals, Trained
@@ -49,16 +49,16 @@ def fit(session: Session) -> None:
 
         trained = train_epoch(s, epoch)
         s.val_loader.set_epoch(epoch)
-        with s.console.progress(f"Epoch {epoch} validation", total=len(s.val_loader)) as progress:
-            with s.averaged_weights():
-                evaluated = evaluate(
-                    s.parallel,
-                    s.interrupt.watch(progress.track(s.val_loader)),
-                    tasks=tuple(s.model.tasks),
-                    device=s.device,
-                    precision=s.config.precision,
-                    multilabel=s.model.multilabel,
-                )
+        validation = s.console.progress(f"Epoch {epoch} validation", total=len(s.val_loader))
+        with validation as progress, s.averaged_weights():
+            evaluated = evaluate(
+                s.parallel,
+                s.interrupt.watch(progress.track(s.val_loader)),
+                tasks=tuple(s.model.tasks),
+                device=s.device,
+                precision=s.config.precision,
+                multilabel=s.model.multilabel,
+            )
         for task in s.model.tasks:
             _check_finite(task, evaluated.metrics[f"{task}/loss"], f"validation of epoch {epoch}", s.config)
         metrics: dict[str, Any] = {f"train/{name}": value for name, value in trained.losses.items()}
@@ -66,9 +66,7 @@ def fit(session: Session) -> None:
 
         s.schedule.step_epoch(metrics[s.config.monitor])
         s.freezer.end_epoch(**metrics)
-        s.finish_epoch(
-            transition, metrics, rates, trained, evaluated, seconds=time.perf_counter() - started
-        )
+        s.finish_epoch(transition, metrics, rates, trained, evaluated, seconds=time.perf_counter() - started)
 
 
 def train_epoch(session: Session, epoch: int) -> Trained:
@@ -86,20 +84,19 @@ def train_epoch(session: Session, epoch: int) -> Trained:
     with s.console.progress(f"Epoch {epoch}/{s.epochs}", total=len(s.train_loader)) as progress:
         batches = s.interrupt.watch(progress.track(watch.over(s.train_loader)))
         for step, window in enumerate(windows(batches, config.accumulate), start=1):
-            mixes = [
-                s.mixing.draw(epoch, step, len(batch["index"]), first=number)
-                for number, batch in enumerate(window)
-            ]
-            counts = [counted(batch["labels"], mix) for batch, mix in zip(window, mixes, strict=True)]
-            in_step = added(counts)
-            for batch, mix, in_batch in zip(window, mixes, counts, strict=True):
+            counts = count_labelled(batch["labels"] for batch in window)
+            for number, batch in enumerate(window):
+                # the labels of a batch are mixed among its clips, so that they count as before
+                mix = s.mixing.draw(epoch, step, len(batch["index"]), first=number)
                 logits = _forward(s, batch, mix)
                 labels = {task: of_task.to(s.device) for task, of_task in batch["labels"].items()}
-                sums = summed(s.criterion, logits, labels, mix)
-                totals.add(sums, in_batch, clips=len(batch["index"]))
+                sums = s.criterion.sums(logits, labels)
+                if mix is not None:
+                    sums = mixed(sums, s.criterion.sums(logits, mix.labels(labels)), mix.share)
+                totals.add(sums, count_labelled([batch["labels"]]), clips=len(batch["index"]))
                 for task, total in totals.sums.items():
                     _check_finite(task, total, f"epoch {epoch} at step {step}", config)
-                s.scaler.scale(mean_over_tasks(sums, in_step, weights)).backward()
+                s.scaler.scale(mean_over_tasks(sums, counts, weights)).backward()
             if config.clip_grad_norm is not None:
                 s.scaler.unscale_(s.optimizer)
                 with_gradients = [p for p in s.model.parameters() if p.grad is not None]

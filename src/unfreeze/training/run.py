@@ -8,24 +8,39 @@ from typing import Any
 
 import torch
 
-from unfreeze.models import build_model
+from unfreeze.report.confusion import plot_reports
 from unfreeze.report.console import RunConsole
 from unfreeze.report.plot import plot_run
 from unfreeze.report.table import summary_table
 from unfreeze.strategies import Strategy
-from unfreeze.training.assembly import assemble, load_data, make_loaders, optimizer_steps
+from unfreeze.training.assembly import (
+    assemble,
+    data_lines,
+    evaluation_loader,
+    load_data,
+    make_cache,
+    make_loaders,
+    make_model,
+    optimizer_steps,
+)
+from unfreeze.training.balance import plan_balance, prior_lines, sample_weights
 from unfreeze.training.board import Board
 from unfreeze.training.checkpoint import load_checkpoint, rebuild_model
 from unfreeze.training.config import TrainConfig, resolve, resolved
 from unfreeze.training.device import pick_device
 from unfreeze.training.early import check_early
+from unfreeze.training.ema import Ema
+from unfreeze.training.head_init import init_heads
 from unfreeze.training.interrupt import Interrupt, Interrupted
 from unfreeze.training.loop import fit
+from unfreeze.training.losses import build_criterion
 from unfreeze.training.metrics import check_monitor
+from unfreeze.training.mixing import Mixing
 from unfreeze.training.resume import check_data, check_flags, check_length, fingerprint
 from unfreeze.training.rundir import RunDir, explained, find_run
 from unfreeze.training.seeding import deterministic, seed_epoch
 from unfreeze.training.session import Session
+from unfreeze.training.task_weights import task_weights
 
 
 @dataclass(frozen=True)
@@ -67,6 +82,8 @@ def train(config: TrainConfig, strategy: Strategy, console: RunConsole) -> RunRe
             interrupted = True
         finally:
             session.board.close()
+            if session.cache is not None:
+                session.cache.close()
         conclude(session, interrupted)
     return RunResult(session.run_dir.path, session.rows, session.best, interrupted)
 
@@ -88,9 +105,11 @@ def build(config: TrainConfig, strategy: Strategy, device: torch.device, console
         check_flags(config, strategy, before)
 
     manifest = load_data(config, console)
-    for note in manifest.notes:
-        say(note)
-    mode = check_monitor(config.monitor, tuple(manifest.tasks))
+    for line in data_lines(manifest, config):
+        say(line)
+    mode = check_monitor(config.monitor, tuple(manifest.tasks), manifest.multilabel)
+    balance = plan_balance(config, manifest.tasks)
+    task_weights(config.task_weights, tuple(manifest.tasks), ())  # refuses what does not fit the tasks
     if before is not None:
         check_data(manifest, before)
 
@@ -98,10 +117,25 @@ def build(config: TrainConfig, strategy: Strategy, device: torch.device, console
     if run_dir is not None and before is not None:
         model = rebuild_model(before, run_dir.last)  # the file that --weights named may be gone by now
     else:
-        model = build_model(config.model, manifest.tasks, weights=config.weights, log=say)
-    train_loader, val_loader = make_loaders(config, manifest, model, device)
+        model = make_model(config, manifest, say)
+    assert config.epochs is not None, "epochs are resolved before"
+    epochs_to_come = config.epochs - (0 if before is None else len(before["rows"]))
+    cache, line = make_cache(config, manifest, model.preprocessing, epochs=epochs_to_come)
+    say(line)
+    train_loader, val_loader = make_loaders(
+        config, manifest, model, device, cache=cache, weights=sample_weights(balance, manifest)
+    )
+    for line in prior_lines(balance, manifest):
+        say(line)
     steps_per_epoch = optimizer_steps(train_loader, config)
     made = assemble(config, strategy, model, device, mode=mode, steps_per_epoch=steps_per_epoch)
+    if before is None and config.head_init != "random":
+        clips = evaluation_loader(config, manifest, model, device, "train", cache=cache)
+        with console.progress("Heads from class means", total=len(clips)) as progress:
+            init_heads(
+                model, config.head_init, progress.track(clips), device=device, precision=config.precision
+            )
+    ema = None if config.ema is None else Ema(made.parallel, config.ema, made.freezer.anatomy)
 
     rows: list[dict[str, Any]] = []
     best = None
@@ -112,6 +146,8 @@ def build(config: TrainConfig, strategy: Strategy, device: torch.device, console
         made.optimizer.load_state_dict(state["optimizer"])
         made.schedule.load_state_dict(state["schedule"])
         made.scaler.load_state_dict(state["scaler"])
+        if ema is not None:
+            ema.load_state_dict(state["ema"])
         rows, best = before["rows"], before["best"]
         run_dir.rewrite(rows)
         say(f"Resuming {run_dir.path} after epoch {len(rows)}")
@@ -129,10 +165,15 @@ def build(config: TrainConfig, strategy: Strategy, device: torch.device, console
         optimizer=made.optimizer,
         schedule=made.schedule,
         scaler=made.scaler,
+        criterion=build_criterion(balance, manifest, config.label_smoothing),
+        mixing=Mixing(config.mixup, config.cutmix, config.seed),
+        ema=ema,
+        cache=cache,
         train_loader=train_loader,
         val_loader=val_loader,
         mode=mode,
         data=fingerprint(manifest),
+        class_counts={task: manifest.counts(task, "train") for task in manifest.tasks},
         run_dir=run_dir,
         board=Board(run_dir.path, [block.name for block in made.freezer.anatomy.blocks], len(rows) + 1),
         console=console,
@@ -153,6 +194,9 @@ def conclude(session: Session, interrupted: bool) -> None:
     if s.rows:
         with explained(f"cannot write {s.run_dir.plot}"):
             plot_run(s.run_dir.metrics, s.run_dir.plot)
+    if s.run_dir.classes.exists():
+        with explained(f"cannot write pictures in {s.run_dir.path}"):
+            plot_reports(s.run_dir.classes, s.run_dir.path)
     if interrupted:
         s.say([f"Stopped in epoch {done + 1}; continue after epoch {done} with --resume {s.run_dir.path}"])
     s.say([f"Run folder: {s.run_dir.path}"])

@@ -12,13 +12,14 @@ from typing import Any
 
 import yaml
 
-CONFIG, METRICS, LOG, BEST, LAST, PLOT = (
+CONFIG, METRICS, LOG, BEST, LAST, PLOT, CLASSES = (
     "config.yaml",
     "metrics.jsonl",
     "train.log",
     "best.pt",
     "last.pt",
     "run.png",
+    "classes.json",
 )
 
 
@@ -29,6 +30,7 @@ class RunDir:
         self.path = path
         self.config, self.metrics, self.log_file = path / CONFIG, path / METRICS, path / LOG
         self.best, self.last, self.plot = path / BEST, path / LAST, path / PLOT
+        self.classes = path / CLASSES
 
     @classmethod
     def create(cls, output: str, run_dir: str | None, label: str) -> RunDir:
@@ -60,6 +62,10 @@ class RunDir:
     def rewrite(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """``metrics.jsonl`` with exactly these epochs, swapped in whole."""
         _swap_in(self.metrics, "".join(map(_line, rows)))
+
+    def write_classes(self, report: Mapping[str, Any]) -> None:
+        """``classes.json``: the best epoch class by class; swapped in whole."""
+        _swap_in(self.classes, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
 
     def log(self, lines: Iterable[str]) -> None:
         """More lines in ``train.log``."""

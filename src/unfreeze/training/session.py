@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -11,6 +13,7 @@ import torch
 from torch import nn
 
 from unfreeze import __version__
+from unfreeze.data.clip_cache import ClipCache
 from unfreeze.freezer import Freezer, Transition
 from unfreeze.models import VideoClassifier
 from unfreeze.report.console import RunConsole
@@ -19,10 +22,17 @@ from unfreeze.report.record import epoch_record
 from unfreeze.strategies import Strategy
 from unfreeze.training.board import Board
 from unfreeze.training.checkpoint import FORMAT, describe_model, save_checkpoint
+from unfreeze.training.class_report import class_reports
 from unfreeze.training.config import TrainConfig, plain, resolved
+from unfreeze.training.early_stopping import stopped_early
+from unfreeze.training.ema import Ema
+from unfreeze.training.evaluate import Evaluation
 from unfreeze.training.interrupt import Interrupt
+from unfreeze.training.losses import Criterion
+from unfreeze.training.mixing import Mixing
 from unfreeze.training.rundir import RunDir, explained
 from unfreeze.training.tally import Trained
+from unfreeze.training.time_limit import out_of_time, parse_time_limit
 
 
 @dataclass
@@ -32,8 +42,12 @@ class Session:
     Attributes:
         model: the bare model.
         parallel: what batches go through: the model, or an ``nn.DataParallel`` of it.
+        criterion: the training loss of every task.
+        ema: averages of the weights, which are what is evaluated and saved as the best; or None.
+        cache: of decoded clips, or None.
         mode: ``max`` or ``min``, for the monitored metric.
         data: fingerprint of the clips and labels.
+        class_counts: task -> class -> training clips.
         rows: a record per finished epoch, as in ``metrics.jsonl``.
         best: ``{"epoch": …, "value": …}`` of the best monitored metric so far, or None.
     """
@@ -47,16 +61,22 @@ class Session:
     optimizer: torch.optim.Optimizer
     schedule: Any
     scaler: torch.amp.GradScaler
+    criterion: Criterion
+    mixing: Mixing
+    ema: Ema | None
+    cache: ClipCache | None
     train_loader: Any
     val_loader: Any
     mode: str
     data: str
+    class_counts: Mapping[str, Mapping[str, int]]
     run_dir: RunDir
     board: Board
     console: RunConsole
     interrupt: Interrupt
     rows: list[dict[str, Any]] = field(default_factory=list)
     best: dict[str, Any] | None = None
+    started: float = field(default_factory=time.monotonic)
 
     @property
     def epochs(self) -> int:
@@ -68,6 +88,24 @@ class Session:
         for line in lines:
             self.console.print(line)
         self.run_dir.log(lines)
+
+    def reason_to_end(self) -> str | None:
+        """Why the run ends before its next epoch, in words for the log, or None where it goes on."""
+        reason = stopped_early(self.rows, self.config.early_stopping, self.mode)
+        if reason is not None or self.config.time_limit is None:
+            return reason
+        limit = parse_time_limit(self.config.time_limit)
+        seconds = [row["seconds"] for row in self.rows]
+        if not out_of_time(time.monotonic() - self.started, seconds, limit):
+            return None
+        return (
+            f"another epoch would pass --time_limit {self.config.time_limit}; "
+            f"continue with --resume {self.run_dir.path}"
+        )
+
+    def averaged_weights(self) -> AbstractContextManager[object]:
+        """In it, the model has the averaged weights, where there are any."""
+        return nullcontext() if self.ema is None else self.ema.applied()
 
     def announce(self, transition: Transition) -> None:
         """What changes with this epoch, and what trains in it."""
@@ -81,6 +119,7 @@ class Session:
         metrics: Mapping[str, float],
         rates: Mapping[str, float],
         trained: Trained,
+        evaluated: Evaluation,
         seconds: float,
     ) -> None:
         """Record, show and save a finished epoch.
@@ -110,7 +149,12 @@ class Session:
         self.rows.append(row)
         self.say(epoch_lines(row))
         if better:
-            save_checkpoint(self.run_dir.best, self._content())
+            with self.averaged_weights():
+                save_checkpoint(self.run_dir.best, self._content())
+            reports = class_reports(evaluated, self.model.tasks, self.model.multilabel)
+            self.run_dir.write_classes({"epoch": transition.epoch, "split": "val", "tasks": reports})
+        if self.cache is not None:
+            self.say(self.cache.notes())
         self.run_dir.append(row)
         scalars = dict(metrics) | {f"learning_rate/{name}": rate for name, rate in rates.items()}
         scalars |= {f"time/{name}": number for name, number in times.items()}
@@ -127,6 +171,7 @@ class Session:
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "scaler": self.scaler.state_dict(),
+            "ema": None if self.ema is None else self.ema.state_dict(),
         }
         save_checkpoint(self.run_dir.last, self._content() | {"training": state})
 
@@ -143,6 +188,7 @@ class Session:
             "config": resolved(self.config, self.strategy),
             "strategy": {"name": self.strategy.name, "fields": plain(asdict(self.strategy))},
             "data": self.data,
+            "class_counts": plain(self.class_counts),
             "epoch": len(self.rows),
             "rows": plain(self.rows),
             "best": self.best,

@@ -29,10 +29,10 @@ class Totals:
     """Sums over an epoch."""
 
     sums: dict[str, float] = field(default_factory=dict)
-    counts: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
     clips: int = 0
 
-    def add(self, sums: Mapping[str, Tensor], counts: Mapping[str, float], clips: int) -> None:
+    def add(self, sums: Mapping[str, Tensor], counts: Mapping[str, int], clips: int) -> None:
         for task, value in zip(sums, torch.stack([t.detach() for t in sums.values()]).tolist(), strict=True):
             self.sums[task] = self.sums.get(task, 0.0) + value
             self.counts[task] = self.counts.get(task, 0) + counts[task]
