@@ -62,7 +62,9 @@ class TrainConfig:
 
     # augmentation
     augment: Literal["none", "light", "standard", "strong"] = option(
-        "light", "how training clips are varied; none is the centre crop of validation"
+        "light",
+        "how training clips are varied: none (centre crop), light (crop, colour), standard or strong "
+        "(RandAugment, flips, speed)",
     )
     flip: bool | None = option(
         None, "mirror half of the training clips (default: standard and strong do); wrong for left and right"
@@ -180,7 +182,12 @@ class TrainConfig:
 
 
 # What a resumed run may change without changing its numbers (device: as far as two devices agree).
-FREE_ON_RESUME = frozenset({"workers", "device", "output", "run_dir", "resume"})
+FREE_ON_RESUME = frozenset(
+    {
+        *("workers", "device", "output", "run_dir", "resume", "early_stopping", "time_limit"),
+        *("decoder", "clip_cache", "clip_cache_gb", "check", "max_bad", "allow_bad"),
+    }
+)
 # What says how a run was started rather than what it is; `--config` gets these from the command line alone.
 _NOT_IN_FILE = frozenset({"run_dir", "resume"})
 

@@ -8,10 +8,17 @@ from typing import Any
 import torch
 from torch.optim.lr_scheduler import LRScheduler
 
-from unfreeze.models.registry import backbone
+from unfreeze.data import formats
+from unfreeze.data.decode import pick_decoder
+from unfreeze.data.partition import check_folds
+from unfreeze.data.transforms import flips
+from unfreeze.models.lengths import check_frames
+from unfreeze.models.registry import Backbone, backbone
 from unfreeze.optim import build_optimizer, build_scheduler, schedulers
+from unfreeze.training.balance import check_words
 from unfreeze.training.config import TrainConfig
 from unfreeze.training.rundir import check_unused
+from unfreeze.training.time_limit import parse_time_limit
 
 # Arguments of the torch classes that are not the user's to set here, and what to do instead.
 _OPTIMIZER_TAKEN = {
@@ -36,7 +43,12 @@ def check_early(config: TrainConfig) -> None:
     Raises:
         ValueError: the first mistake that was found.
     """
-    backbone(config.model)
+    row = backbone(config.model)
+    _check_data_flags(config)
+    _check_clip_flags(config, row)
+    check_words(config.balance)
+    if config.time_limit is not None:
+        parse_time_limit(config.time_limit)
     optimizer_args, scheduler_args = config.optimizer_args or {}, config.scheduler_args or {}
     _check_arguments("--optimizer_args", optimizer_args, _OPTIMIZER_TAKEN)
     watches = config.scheduler.lower() in ("plateau", "reducelronplateau")
@@ -54,6 +66,24 @@ def check_early(config: TrainConfig) -> None:
                 f"--run_dir {config.run_dir}: a resumed run goes on in its own folder; leave --run_dir out"
             )
         check_unused(config.run_dir)
+
+
+def _check_data_flags(config: TrainConfig) -> None:
+    if config.data_format != "auto":
+        formats.get(config.data_format)
+    check_folds(config.folds, config.fold)
+    pick_decoder(config.decoder)
+
+
+def _check_clip_flags(config: TrainConfig, row: Backbone) -> None:
+    if config.fps is not None and config.stride is not None:
+        raise ValueError(
+            f"--fps {config.fps:g} and --stride {config.stride} contradict each other; give one of them"
+        )
+    if config.frames is not None:
+        check_frames(row, row.preprocessing().with_clip(frames=config.frames))
+    if config.flip_swap is not None and not flips(config.augment, config.flip):
+        raise ValueError("--flip_swap says nothing without mirrored clips; add --flip or --augment standard")
 
 
 def _check_arguments(flag: str, given: Mapping[Any, Any], taken: Mapping[str, str]) -> None:

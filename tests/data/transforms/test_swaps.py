@@ -37,23 +37,23 @@ def test_a_class_that_yaml_takes_for_a_number_is_found():
     [
         (
             {"moton": {"left": "right"}},
-            "flip_swap: there is no task 'moton'; did you mean 'motion'? (tasks: motion, side)",
+            "--flip_swap: there is no task 'moton'; did you mean 'motion'? (tasks: motion, side)",
         ),
         (
             {"motion": {"left": "rihgt"}},
-            "flip_swap: task 'motion' has no class 'rihgt'; did you mean 'right'?",
+            "--flip_swap: task 'motion' has no class 'rihgt'; did you mean 'right'?",
         ),
-        ({"motion": {"left": "left"}}, "flip_swap: task 'motion' swaps 'left' with itself"),
+        ({"motion": {"left": "left"}}, "--flip_swap: task 'motion' swaps 'left' with itself"),
         (
             {"motion": {"left": "right", "up": "right"}},
-            "flip_swap: task 'motion' swaps 'right' with 'left' and with 'up'; name it in one pair only",
+            "--flip_swap: task 'motion' swaps 'right' with 'left' and with 'up'; name it in one pair only",
         ),
         (
             {"motion": {"left": "right", "right": "up"}},
-            "flip_swap: task 'motion' swaps 'right' with 'left' and with 'up'; name it in one pair only",
+            "--flip_swap: task 'motion' swaps 'right' with 'left' and with 'up'; name it in one pair only",
         ),
-        ({"motion": "left"}, "flip_swap: task 'motion' takes pairs of classes, {left: right}, not 'left'"),
-        ("left", "flip_swap takes pairs of classes per task, {motion: {left: right}}, not 'left'"),
+        ({"motion": "left"}, "--flip_swap: task 'motion' takes pairs of classes, {left: right}, not 'left'"),
+        ("left", "--flip_swap takes pairs of classes per task, {motion: {left: right}}, not 'left'"),
     ],
 )
 def test_a_table_that_does_not_fit_is_one_line(table, message):

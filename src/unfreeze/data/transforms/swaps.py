@@ -30,18 +30,18 @@ def check_swaps(flip_swap: Mapping[str, Any] | None, classes: Mapping[str, Seque
         return {}
     if not isinstance(flip_swap, Mapping):
         raise ValueError(
-            f"flip_swap takes pairs of classes per task, {{motion: {{left: right}}}}, not {flip_swap!r}"
+            f"--flip_swap takes pairs of classes per task, {{motion: {{left: right}}}}, not {flip_swap!r}"
         )
     swaps = {}
     for task, pairs in flip_swap.items():
         if task not in classes:
             hint = nearest(str(task), list(classes))
-            raise ValueError(f"flip_swap: there is no task {task!r}{hint} (tasks: {', '.join(classes)})")
+            raise ValueError(f"--flip_swap: there is no task {task!r}{hint} (tasks: {', '.join(classes)})")
         if not isinstance(pairs, Mapping):
             raise ValueError(
-                f"flip_swap: task {task!r} takes pairs of classes, {{left: right}}, not {pairs!r}"
+                f"--flip_swap: task {task!r} takes pairs of classes, {{left: right}}, not {pairs!r}"
             )
-        swaps[task] = _both_ways(pairs, classes[task], f"flip_swap: task {task!r}")
+        swaps[task] = _both_ways(pairs, classes[task], f"--flip_swap: task {task!r}")
     return swaps
 
 
