@@ -80,7 +80,7 @@ def test_frames_of_any_size_fit(tmp_path, side):
         ("a.mp4", {"motion": None, "object": "star"}),
         ("$\\q$ & {y.mp4", {"$x_": "{"}),
         ("动作.mp4", {"long " * 40: "word " * 40}),
-        ("folder/" * 60 + "end.mp4", {"motion": "hop"}),
+        ("Some Long Folder/" * 30 + "end.mp4", {"motion": "hop"}),
     ],
 )
 def test_any_name_can_be_drawn_and_none_changes_the_sheet(tmp_path, name, labels):

@@ -27,7 +27,7 @@ _SIDE = 120  # of a frame, the shorter one
 _LONGEST = 214  # of a frame, the longer one: 16:9
 _GAP, _MARGIN, _CAPTION, _TITLE, _HEADING = 4, 24, 150, 66, 58
 _NARROWEST = 4 * _SIDE  # of the frames of a clip, so that titles have room
-_CHARACTER = 9  # the width of one, on average, of the largest text
+_CHARACTER = 11  # the width of one, on average, in a bold name
 
 
 @dataclass(frozen=True)
