@@ -131,7 +131,7 @@ def test_labels_are_the_partners_whatever_their_kind():
     assert partners["many"].tolist() == [[-1, -1], [0, 1], [1, 0]]
 
 
-def test_masked_labels_neither_contribute_nor_count():
+def test_masked_labels_contribute_nothing_and_every_other_counts_once():
     """Against the loss of every clip on its own, with soft targets where both labels are known."""
     logits = torch.randn(4, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     own = torch.tensor([0, -1, 2, -1])
@@ -143,8 +143,14 @@ def test_masked_labels_neither_contribute_nor_count():
         return {"task": F.cross_entropy(logits, labels, ignore_index=-1, reduction="sum")}
 
     log_p = logits.log_softmax(1)
-    known_in_both = -(0.7 * log_p[0, 0] + 0.3 * log_p[0, 2])
-    expected = known_in_both - 0.3 * log_p[1, 0] - 0.7 * log_p[2, 2]
+    terms = [(0.7, log_p[0, 0]), (0.3, log_p[0, 2]), (0.3, log_p[1, 0]), (0.7, log_p[2, 2])]
+    expected = -sum(weight * term for weight, term in terms)
     torch.testing.assert_close(mixed(total(own), total(partner), mix.share)["task"], expected)
-    counts = mixed({"task": int((own >= 0).sum())}, {"task": int((partner >= 0).sum())}, mix.share)
-    assert counts["task"] == pytest.approx(1 + 0.3 + 0.7)
+    assert sum(weight for weight, _ in terms) == pytest.approx((own >= 0).sum().item())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_batch_has_as_many_labels_as_before(kind):
+    labels = {"one": torch.tensor([0, -1, 2, -1, -1])}
+    for mix in drawn(KINDS[kind], 5, 10):
+        assert (mix.labels(labels)["one"] >= 0).sum() == 2

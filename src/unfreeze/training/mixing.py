@@ -7,8 +7,8 @@ frames, the spatial variant of Yun et al., "VideoMix: Rethinking Data Augmentati
 Classification", 2020.
 
 The loss of a mixed clip is share * loss(own label) + (1 - share) * loss(partner's label), in each task for
-itself. A masked label of either clip contributes nothing and does not count: ``mixed`` serves sums of losses
-and numbers of labels alike, so that what is divided by is what was summed.
+itself; a masked label of either contributes nothing. Every clip is the partner of one other, so over a batch
+each label still counts for 1, and a mean divides by the number of labelled clips as if nothing were mixed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -26,7 +25,6 @@ from unfreeze.data.dataset import derive_seed
 
 # apart from the seeds of clips, which are made of (seed, epoch, index)
 _STREAM = 0x6D6978
-Number = TypeVar("Number", Tensor, float)
 
 
 @dataclass(frozen=True)
@@ -124,11 +122,11 @@ class Mixing:
         return Mix(partner, 1 - (bottom - top) * (right - left), (top, bottom, left, right))
 
 
-def mixed(own: Mapping[str, Number], partner: Mapping[str, Number], share: float) -> dict[str, Number]:
+def mixed(own: Mapping[str, Tensor], partner: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
     """share * own + (1 - share) * partner, per task.
 
     Args:
-        own, partner: sums of losses, or numbers of labelled clips, with the own and the partners' labels.
+        own, partner: the losses of a batch, summed, with its own and with the partners' labels.
     """
     return {task: share * own[task] + (1 - share) * partner[task] for task in own}
 
