@@ -94,15 +94,16 @@ def _warnings(balance: Balance, task: str, names: tuple[str, ...], prior: Prior,
     shifts = [method for method in methods if method in _SHIFTS_PRIOR]
     if sampled and "sampler" not in methods:
         others = ", ".join(balance.tasks_with("sampler"))
+        words = " ".join(f"{name}=sampler" for name in (*balance.tasks_with("sampler"), task))
         if shifts:
             return [
                 f"[BALANCE] Warning: {task} has {shifts[0]} on top of the sampler of {others}: {change}; "
-                f"--balance {task}=sampler has both in mind"
+                f"--balance {words} draws for both"
             ]
         if _spread(prior.effective[known]) > _WORSE * _spread(prior.data[known]):
             return [
                 f"[BALANCE] Warning: the sampler of {others} makes {task} less equal than it was: {change}; "
-                f"--balance {task}=sampler has both in mind"
+                f"--balance {words} draws for both"
             ]
     return []
 
