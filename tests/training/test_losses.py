@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unfreeze.training.losses import MASKED, count_labelled, mean_over_tasks, summed_losses
+from unfreeze.training.losses import MASKED, count_labelled, known, mean_over_tasks, summed_losses
 
 
 def logits_and_labels(clips: int, classes: int, masked: float, seed: int):
@@ -60,3 +60,29 @@ def test_is_computed_in_float32():
     (loss,) = summed_losses({"t": logits}, {"t": torch.tensor([1])}).values()
     assert loss.dtype == torch.float32
     assert loss.item() == pytest.approx(80000)
+
+
+def test_task_weights_are_factors_and_none_is_bit_for_bit_the_mean():
+    sums = {"a": torch.tensor(3.1), "b": torch.tensor(5.7)}
+    counts = {"a": 3, "b": 0}
+    plain = torch.stack([sums["a"] / 3, sums["b"] / 1]).mean()
+    assert torch.equal(mean_over_tasks(sums, counts), plain)
+    weighted = mean_over_tasks(sums, counts, {"a": 1.5, "b": 0.5})
+    torch.testing.assert_close(weighted, (1.5 * sums["a"] / 3 + 0.5 * sums["b"]) / 2)
+
+
+def test_multi_label_clips_are_counted_once_and_their_loss_is_a_mean_over_classes():
+    logits = torch.tensor([[0.3, -1.0, 2.0], [0.0, 1.0, -1.0], [5.0, 5.0, 5.0]])
+    labels = torch.tensor([[1, 0, 1], [0, 0, 0], [-1, -1, -1]])
+    assert known(labels).tolist() == [True, True, False]
+    assert known(torch.tensor([0, -1, 2])).tolist() == [True, False, True]
+    assert count_labelled([{"t": labels}, {"t": labels[1:]}]) == {"t": 3}
+    (loss,) = summed_losses({"t": logits}, {"t": labels}).values()
+    mean = F.binary_cross_entropy_with_logits(logits[:2], labels[:2].float())
+    torch.testing.assert_close(loss, 2 * mean)
+
+
+def test_shares_of_a_clip_may_be_counted():
+    # mixup: two labels of a clip, in parts
+    sums = {"t": torch.tensor(4.0)}
+    torch.testing.assert_close(mean_over_tasks(sums, {"t": 2.5}), torch.tensor(1.6))

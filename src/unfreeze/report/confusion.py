@@ -12,9 +12,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-_INK, _FAINT = "#2b3440", "#8a94a0"
+_INK, _FAINT, _GRID = "#2b3440", "#8a94a0", "#e6eaee"
 _LONGEST_NAME = 24
 _FEW_CLASSES = 16  # have room for the percentage below the count
+_LARGEST = 20.0  # inches of the matrix; more classes have smaller cells, in the end without numbers
+_READABLE = 0.2  # inches of a cell, or of the line of a name
 _STYLE: Any = {
     "font.size": 9,
     "text.color": _INK,
@@ -66,6 +68,7 @@ def plot_confusion(report: Mapping[str, Any], out: Path, title: str = "") -> Non
     import numpy as np
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import PercentFormatter
 
     counts, groups, columns = _table(report)
     names = [_short(row["name"]) for row in report["classes"]]
@@ -76,46 +79,42 @@ def plot_confusion(report: Mapping[str, Any], out: Path, title: str = "") -> Non
             counts[:, group], total, out=np.zeros(counts[:, group].shape), where=total > 0
         )
 
-    many = max(counts.shape) > _FEW_CLASSES
-    cell, font = (0.3, 6.0) if many else (0.62, 8.5)
     rows, wide = counts.shape
+    few = rows <= _FEW_CLASSES
+    cell, font = (0.62, 8.5) if few else (min(0.3, _LARGEST / rows), 6.0)
     # the figure never meets pyplot, so neither its backend nor its list of figures changes
     with matplotlib.rc_context(_STYLE):
-        size = (max(cell * wide * (1 if not report["multilabel"] else 2) + 2.6, 4.5), cell * rows + 2.2)
+        width = 1.24 * wide if columns else cell * wide
+        size = (max(width + 2.6, 5.0), max(cell * rows + 2.2, 3.0))
         figure = Figure(figsize=size, layout="constrained", facecolor="white")
         FigureCanvasAgg(figure)
         axes = figure.subplots()
         image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
-        for row, column in np.ndindex(counts.shape):
-            if counts[row, column]:
-                text = f"{counts[row, column]:,}"
-                if not many:
-                    text += f"\n{100 * shares[row, column]:.0f}%"
-                axes.text(
-                    column,
-                    row,
-                    text,
-                    ha="center",
-                    va="center",
-                    fontsize=font if len(text) < 12 else font - 1.5,
-                    color="white" if shares[row, column] > 0.55 else _INK,
-                )
-        axes.set_xticks(range(wide), columns or names, rotation=0 if columns else 90, fontsize=font)
-        supports = [
-            f"{name}  ({row['support']:,})" for name, row in zip(names, report["classes"], strict=True)
-        ]
-        axes.set_yticks(range(rows), supports, fontsize=font)
-        axes.tick_params(length=0)
-        axes.set_xticks(np.arange(wide + 1) - 0.5, minor=True)
-        axes.set_yticks(np.arange(rows + 1) - 0.5, minor=True)
-        axes.grid(which="minor", color="#e6eaee", linewidth=0.6)
-        axes.tick_params(which="minor", length=0)
-        axes.set_ylabel("true class (clips)")
-        if not columns:
+        for row, column in np.argwhere(counts) if cell >= _READABLE else ():
+            text = f"{counts[row, column]:,}"
+            if few:
+                text += f"\n{100 * shares[row, column]:.0f}%"
+            colour = "white" if shares[row, column] > 0.55 else _INK
+            axes.text(column, row, text, ha="center", va="center", fontsize=font, color=colour)
+        step = max(1, round(_READABLE / cell))
+        shown, clips = range(0, rows, step), [row["support"] for row in report["classes"]]
+        axes.set_yticks(shown, [f"{names[i]}  ({clips[i]:,})" for i in shown], fontsize=font)
+        if columns:
+            axes.set_xticks(range(wide), columns, fontsize=font)
+            axes.set_ylabel("class (clips that have it)")
+        else:
+            axes.set_xticks(shown, [names[i] for i in shown], rotation=90, fontsize=font)
+            axes.set_ylabel("true class (clips)")
             axes.set_xlabel("predicted class")
+        axes.tick_params(length=0)
+        if cell >= _READABLE:
+            axes.set_xticks(np.arange(wide + 1) - 0.5, minor=True)
+            axes.set_yticks(np.arange(rows + 1) - 0.5, minor=True)
+            axes.grid(which="minor", color=_GRID, linewidth=0.6)
+            axes.tick_params(which="minor", length=0)
         axes.set_title("\n".join(_headline(report, title)), loc="left", fontsize=9.5, fontweight="bold")
-        bar = figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02)
-        bar.set_label("share of the true class" if not columns else "share of the clips with or without it")
+        bar = figure.colorbar(image, ax=axes, aspect=12 * size[1], pad=0.02, format=PercentFormatter(1.0))
+        bar.set_label("share of the clips with, or without, it" if columns else "share of the true class")
         bar.outline.set_visible(False)
         with warnings.catch_warnings():
             # a script that the font lacks shows as boxes; the numbers are as good as ever
@@ -140,7 +139,7 @@ def _headline(report: Mapping[str, Any], title: str) -> Sequence[str]:
     if report["balanced_accuracy"] is not None:
         text, interval = f"balanced accuracy {report['balanced_accuracy']:.1%}", report["interval"]
         if interval is not None:
-            text += f" ({interval['level']:.0%}: {interval['low']:.1%} … {interval['high']:.1%})"
+            text += f" ({interval['level']:.0%} CI {100 * interval['low']:.1f}–{interval['high']:.1%})"
         lines.append(text)
     return lines
 

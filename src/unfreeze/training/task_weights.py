@@ -82,7 +82,7 @@ def dynamic_weight_average(
 
 
 def _ratio(now: float | None, before: float | None) -> float:
-    if now is None or before is None or not before > 0:
+    if now is None or before is None or not math.isfinite(before) or before <= 0:
         return 1.0
     ratio = now / before
     return ratio if math.isfinite(ratio) else 1.0
