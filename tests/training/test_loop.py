@@ -10,6 +10,8 @@ from torch import nn
 from unfreeze.training.config import TrainConfig
 from unfreeze.training.interrupt import Interrupt
 from unfreeze.training.loop import train_epoch, windows
+from unfreeze.training.losses import Criterion
+from unfreeze.training.mixing import Mixing
 from unfreeze.training.precision import make_scaler
 
 CPU = torch.device("cpu")
@@ -59,7 +61,13 @@ def batches(sizes, *, masked=0.25, seed=0) -> Clips:
     labels["colour"][torch.rand(count, generator=generator) < masked] = -1
     cuts = list(zip(video.split(sizes), *(of_task.split(sizes) for of_task in labels.values()), strict=True))
     return Clips(
-        {"video": v, "labels": {"motion": m, "colour": c}, "index": torch.arange(len(v))} for v, m, c in cuts
+        {
+            "video": v,
+            "view_mask": torch.ones(len(v), 1, dtype=torch.bool),
+            "labels": {"motion": m, "colour": c},
+            "index": torch.arange(len(v)),
+        }
+        for v, m, c in cuts
     )
 
 
@@ -76,6 +84,10 @@ def session(loader, model=None, optimizer=torch.optim.SGD, **flags):
         optimizer=optimizer(model.parameters(), lr=0.1),
         schedule=SimpleNamespace(steps=0, step_batch=lambda: None),
         scaler=make_scaler(CPU, config.precision),
+        criterion=Criterion(label_smoothing=config.label_smoothing),
+        mixing=Mixing(config.mixup, config.cutmix, config.seed),
+        ema=None,
+        rows=[],
         train_loader=loader,
         console=Silent(),
         interrupt=Interrupt(),

@@ -93,12 +93,13 @@ def quick(monkeypatch):
     """
     forward = VideoClassifier.forward
 
-    def with_dropout(self, x):
+    def with_dropout(self, x, view_mask=None):
         self.dropout.p = 0.3
-        return forward(self, x)
+        return forward(self, x, view_mask)
 
     monkeypatch.setattr(VideoClassifier, "forward", with_dropout)
     monkeypatch.setattr("unfreeze.training.run.plot_run", lambda *files: None)
+    monkeypatch.setattr("unfreeze.training.run.plot_reports", lambda *files: None)
     monkeypatch.setattr("unfreeze.training.loop.autocast", lambda *format: nullcontext())
     monkeypatch.setattr("unfreeze.training.evaluate.autocast", lambda *format: nullcontext())
 

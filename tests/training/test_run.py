@@ -15,12 +15,11 @@ import yaml
 from unfreeze import strategies
 from unfreeze.data import ClipDataset, load_manifest, make_loader
 from unfreeze.report.console import RunConsole
-from unfreeze.training import loop
 from unfreeze.training.checkpoint import load_checkpoint, load_for_inference
 from unfreeze.training.config import TrainConfig
 from unfreeze.training.early import check_early
 from unfreeze.training.evaluate import evaluate
-from unfreeze.training.losses import summed_losses
+from unfreeze.training.losses import Criterion
 from unfreeze.training.run import train
 
 ROOT = Path(__file__).parents[2]
@@ -53,6 +52,7 @@ def finished(clips, tmp_path_factory):
 def test_the_folder_holds_all_that_was_promised(finished):
     folder = finished[0].run_dir
     names = {"config.yaml", "metrics.jsonl", "train.log", "best.pt", "last.pt", "run.png"}
+    names |= {"classes.json", "confusion_colour.png", "confusion_motion.png"}
     there = {file.name for file in folder.iterdir()}
     assert there - names == {name for name in there if name.startswith("events.out.tfevents")}
     assert names < there
@@ -211,13 +211,13 @@ def test_the_demo_is_rendered_in_front_of_the_users_eyes(run, console, clips, mo
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_whole_epoch(run, tmp_path, monkeypatch):
-    def overflow_in_epoch_2(logits, labels, smoothing):
-        calls.append(smoothing)
-        losses = summed_losses(logits, labels, smoothing)
-        return losses | {"motion": losses["motion"] * float("inf")} if len(calls) > 2 else losses
+    def overflow_in_epoch_2(criterion, logits, labels):
+        calls.append(criterion)
+        losses = summed(criterion, logits, labels)
+        return losses | {"motion": losses["motion"] * float("inf")} if len(calls) > 3 else losses
 
-    calls = []  # of an epoch of two batches
-    monkeypatch.setattr(loop, "summed_losses", overflow_in_epoch_2)
+    calls, summed = [], Criterion.sums  # of an epoch: two batches, and the validation
+    monkeypatch.setattr(Criterion, "sums", overflow_in_epoch_2)
     with pytest.raises(ValueError, match="task 'motion' became inf in epoch 2 at step 1"):
         run(run_dir=str(tmp_path / "run"))
     assert load_checkpoint(tmp_path / "run" / "last.pt")["epoch"] == 1
@@ -237,9 +237,10 @@ def test_ctrl_c_in_the_first_epoch_leaves_a_run_to_resume(run, console, monkeypa
         if not pressed:
             pressed.append(True)
             signal.raise_signal(signal.SIGINT)
-        return summed_losses(*args)
+        return summed(*args)
 
-    monkeypatch.setattr("unfreeze.training.loop.summed_losses", press)
+    summed = Criterion.sums
+    monkeypatch.setattr(Criterion, "sums", press)
     result = run()
     assert result.interrupted
     assert result.rows == []
