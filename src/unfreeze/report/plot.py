@@ -14,22 +14,22 @@ if TYPE_CHECKING:
 
 Records = Sequence[Mapping[str, Any]]
 
-_INK, _FAINT, _GRID = "#2b3440", "#8a94a0", "#e6eaee"
+INK, FAINT, _GRID = "#2b3440", "#8a94a0", "#e6eaee"
 _FROZEN, _TRAINABLE = "#d3e0ea", "#ee8434"
 # from Okabe and Ito's palette, which people with any colour vision can tell apart
 _TASKS = ("#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8c6d00")
-_STYLE: Any = {
+STYLE: Any = {
     "font.size": 9,
-    "text.color": _INK,
-    "axes.edgecolor": _FAINT,
-    "axes.labelcolor": _INK,
+    "text.color": INK,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.axisbelow": True,
     "grid.color": _GRID,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
     "legend.frameon": False,
     "text.parse_math": False,  # a task may be called $x$
     "legend.fontsize": 8.5,
@@ -59,7 +59,7 @@ def plot_run(metrics_path: Path, out: Path) -> None:
     from matplotlib.ticker import MaxNLocator
 
     # the figure never meets pyplot, so neither its backend nor its list of figures changes
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         rows = len(records[-1]["blocks"])
         map_height = min(max(0.17 * rows, 1.2), 5.5)
         figure = Figure(figsize=(8.5, 4.7 + map_height), layout="constrained", facecolor="white")
@@ -89,9 +89,9 @@ def _draw_metric(axes: Axes, records: Records) -> None:
     for number, key in enumerate(tasks):
         _curve(axes, records, "val", key, _TASKS[number % len(_TASKS)], key.rpartition("/")[0])
     if metric in seen and len(tasks) != 1:
-        _curve(axes, records, "val", metric, _INK, "mean" if tasks else metric, width=2.0)
+        _curve(axes, records, "val", metric, INK, "mean" if tasks else metric, width=2.0)
     if monitor["best"] is not None:
-        axes.axvline(monitor["best_epoch"], color=_FAINT, linewidth=1, linestyle=(0, (3, 3)), zorder=1)
+        axes.axvline(monitor["best_epoch"], color=FAINT, linewidth=1, linestyle=(0, (3, 3)), zorder=1)
         axes.set_title(
             f"best {monitor['name']}: {monitor['best']:.4g} in epoch {monitor['best_epoch']}",
             loc="left",

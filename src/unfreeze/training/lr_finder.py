@@ -1,0 +1,197 @@
+"""A learning-rate range test on a run that is thrown away: its data, model, freezing, optimizer, no files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+
+from unfreeze.data import ClipLoader
+from unfreeze.data.loader import Batch
+from unfreeze.freezer import Freezer
+from unfreeze.models import build_model
+from unfreeze.report.console import RunConsole
+from unfreeze.report.lines import params_lines
+from unfreeze.strategies import Strategy
+from unfreeze.training.assembly import Assembly, assemble, load_data, make_loaders, optimizer_steps
+from unfreeze.training.balance.flags import plan_balance
+from unfreeze.training.batch_loss import added, counted, summed
+from unfreeze.training.config import TrainConfig, resolve
+from unfreeze.training.device import pick_device
+from unfreeze.training.early import check_early
+from unfreeze.training.loop import windows
+from unfreeze.training.losses import Criterion, build_criterion, mean_over_tasks
+from unfreeze.training.metrics import check_monitor
+from unfreeze.training.mixing import Mixing
+from unfreeze.training.precision import autocast
+from unfreeze.training.range_test import Curve, growing_rates, suggested, sweep
+from unfreeze.training.seeding import deterministic, seed_epoch
+from unfreeze.training.task_weights import task_weights
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a range test found.
+
+    Attributes:
+        curve: over the learning rate of the heads.
+        ratio: the rate of the backbone's last block over that of the heads; kept during the test.
+        trainable: the blocks that trained, from input to output.
+        epoch: the epoch whose freezing was tested.
+        rate: the suggested rate of the heads, or None where the loss never fell.
+    """
+
+    curve: Curve
+    ratio: float
+    trainable: tuple[str, ...]
+    epoch: int
+    rate: float | None
+
+    @property
+    def flags(self) -> str | None:
+        """The suggestion as flags of ``train``. A rate that was not tested is not among them."""
+        if self.rate is None:
+            return None
+        if not self.trainable:
+            return f"--head_lr {self.rate:.2g}"
+        if self.ratio == 1:
+            return f"--lr {self.rate:.2g}"
+        return f"--head_lr {self.rate:.2g} --backbone_lr {self.rate * self.ratio:.2g}"
+
+
+def find_lr(
+    config: TrainConfig,
+    strategy: Strategy,
+    console: RunConsole,
+    *,
+    low: float,
+    high: float,
+    steps: int,
+    epoch: int = 1,
+) -> Found:
+    """Train for ``steps`` steps from the initial weights, with the rate growing from ``low`` to ``high``.
+
+    Heads and the blocks that the strategy has thawed in ``epoch`` train, each at its own multiple of the rate
+    (``--head_lr``, ``--backbone_lr``, ``--layer_decay``, the strategy's scales). Schedules and warm-ups stay
+    out of it. Nothing is kept and no file is written.
+
+    Raises:
+        ValueError: flags, data or weights that do not fit, rates that do not grow, or an epoch whose
+            freezing depends on what is measured before.
+        OSError: a file cannot be read.
+    """
+    if not low < high:
+        raise ValueError(f"--lr_min {low:g} must be below --lr_max {high:g}")
+    config = resolve(config, strategy)
+    assert config.epochs is not None
+    assert config.head_lr is not None
+    assert config.backbone_lr is not None
+    if epoch > config.epochs:
+        raise ValueError(f"--epoch {epoch}: the run has {config.epochs} epochs; see --epochs")
+    ratio = config.backbone_lr / config.head_lr
+    config = replace(config, scheduler="none", scheduler_args=None, warmup_epochs=0.0, thaw_warmup_steps=0)
+    check_early(config)
+    device = pick_device(config.device)
+    with deterministic(device):
+        manifest = load_data(config, console)
+        for note in manifest.notes:
+            console.print(note)
+        mode = check_monitor(config.monitor, tuple(manifest.tasks))
+        seed_epoch(config.seed, 0)  # the heads of a run with these flags
+        model = build_model(config.model, manifest.tasks, weights=config.weights, log=console.print)
+        loader, _ = make_loaders(config, manifest, model, device)
+        per_epoch = optimizer_steps(loader, config)
+        made = assemble(config, strategy, model, device, mode=mode, steps_per_epoch=per_epoch)
+        trainable = go_to(made.freezer, epoch)
+        for line in params_lines(made.freezer.status(), epoch):
+            console.print(line)
+        criterion = build_criterion(plan_balance(config, manifest.tasks), manifest, config.label_smoothing)
+        trial = Trial(config, device, made, criterion, loader, epoch)
+        seed_epoch(config.seed, epoch)
+        with console.progress("Learning rates", total=steps) as progress:
+            curve = sweep(trial.step, progress.track(growing_rates(low, high, steps)))
+    return Found(curve, ratio, trainable, epoch, suggested(curve))
+
+
+def go_to(freezer: Freezer, epoch: int) -> tuple[str, ...]:
+    """Freeze and thaw as the strategy does up to ``epoch``; the blocks that train in it.
+
+    Raises:
+        ValueError: the strategy decides by what is measured in the epochs before.
+    """
+    while True:
+        transition = freezer.start_epoch()
+        if transition.decision.measured and epoch > 1:
+            raise ValueError(
+                f"--epoch {epoch}: what {freezer.strategy.name} trains by then depends on the metrics of the "
+                "epochs before; test --epoch 1, or say which blocks train with --freezing_strategy fixed"
+            )
+        if transition.epoch == epoch:
+            return transition.decision.trainable
+        freezer.end_epoch()
+
+
+class Trial:
+    """Training steps at any learning rate, on endless training clips.
+
+    Args:
+        made: its model and optimizer are used up.
+        epoch: the epoch (from 1) whose clips come first.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        device: torch.device,
+        made: Assembly,
+        criterion: Criterion,
+        loader: ClipLoader,
+        epoch: int = 1,
+    ) -> None:
+        assert config.head_lr is not None
+        self.config, self.device, self.made, self.criterion = config, device, made, criterion
+        self.mixing = Mixing(config.mixup, config.cutmix, config.seed)
+        self.weights = task_weights(config.task_weights, tuple(made.model.tasks), [])
+        self._multiples = [rate / config.head_lr for rate in made.rates]
+        self._windows = self._endless(loader, epoch)
+        made.parallel.train()
+
+    def step(self, rate: float) -> float:
+        """The loss of the next clips; then an optimizer step on them, the heads learning at ``rate``."""
+        made, config = self.made, self.config
+        epoch, number, window = next(self._windows)
+        for group, multiple in zip(made.optimizer.param_groups, self._multiples, strict=True):
+            group["lr"] = rate * multiple
+        mixes = [
+            self.mixing.draw(epoch, number, len(batch["index"]), first=first)
+            for first, batch in enumerate(window)
+        ]
+        counts = [counted(batch["labels"], mix) for batch, mix in zip(window, mixes, strict=True)]
+        in_step, total = added(counts), 0.0
+        for batch, mix in zip(window, mixes, strict=True):
+            video, mask = batch["video"].to(self.device), batch["view_mask"].to(self.device)
+            labels = {task: of_task.to(self.device) for task, of_task in batch["labels"].items()}
+            with autocast(self.device, config.precision):
+                logits = made.parallel(video if mix is None else mix.video(video, mask), mask)
+            sums = summed(self.criterion, logits, labels, mix)
+            loss = mean_over_tasks(sums, in_step, self.weights)
+            total += loss.item()
+            made.scaler.scale(loss).backward()
+        if config.clip_grad_norm is not None:
+            made.scaler.unscale_(made.optimizer)
+            with_gradients = [p for p in made.model.parameters() if p.grad is not None]
+            nn.utils.clip_grad_norm_(with_gradients, config.clip_grad_norm)
+        made.scaler.step(made.optimizer)
+        made.scaler.update()
+        made.optimizer.zero_grad(set_to_none=True)
+        return total
+
+    def _endless(self, loader: ClipLoader, epoch: int) -> Iterator[tuple[int, int, list[Batch]]]:
+        """Epoch, number of the step in it (from 1), and its batches."""
+        while True:
+            loader.set_epoch(epoch)
+            for number, window in enumerate(windows(loader, self.config.accumulate), start=1):
+                yield epoch, number, window
+            epoch += 1
