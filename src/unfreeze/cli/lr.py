@@ -41,8 +41,11 @@ class LrConfig:
 
     def __post_init__(self) -> None:
         check_options(self, flag=lambda name: f"--{name}")
-        if Path(self.curve).suffix != ".png":
-            raise ValueError(f"--curve {self.curve}: the picture is a .png file")
+        path = Path(self.curve)
+        if path.suffix != ".png":
+            raise ValueError(f"--curve {path}: the picture is a .png file")
+        if not path.parent.is_dir():  # said now and not after the test
+            raise ValueError(f"--curve {path}: there is no folder {path.parent}")
 
 
 def run(argv: Sequence[str], program: str) -> int:

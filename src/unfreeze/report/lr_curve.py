@@ -47,7 +47,8 @@ def plot_lr_curve(
         axes.plot(rates, smooth, color=_CURVE, linewidth=2, solid_capstyle="round", label="smoothed")
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.set_xlim(rates[0], rates[-1])
+        if len(rates) > 1:
+            axes.set_xlim(rates[0], rates[-1])
         # what follows the lowest point may reach the sky; the rest is not to look flat for it
         bottom = min(range(len(smooth)), key=smooth.__getitem__)
         low, high = min(losses), max(losses[: bottom + 1])

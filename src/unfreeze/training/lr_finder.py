@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,20 +13,29 @@ from torch import nn
 from unfreeze.data import ClipLoader
 from unfreeze.data.loader import Batch
 from unfreeze.freezer import Freezer
-from unfreeze.models import build_model
 from unfreeze.report.console import RunConsole
 from unfreeze.report.lines import params_lines
 from unfreeze.strategies import Strategy
-from unfreeze.training.assembly import Assembly, assemble, load_data, make_loaders, optimizer_steps
-from unfreeze.training.balance.flags import plan_balance
-from unfreeze.training.batch_loss import added, counted, summed
+from unfreeze.training.assembly import (
+    Assembly,
+    assemble,
+    data_lines,
+    evaluation_loader,
+    load_data,
+    make_cache,
+    make_loaders,
+    make_model,
+    optimizer_steps,
+)
+from unfreeze.training.balance import plan_balance, sample_weights
 from unfreeze.training.config import TrainConfig, resolve
 from unfreeze.training.device import pick_device
 from unfreeze.training.early import check_early
+from unfreeze.training.head_init import init_heads
 from unfreeze.training.loop import windows
-from unfreeze.training.losses import Criterion, build_criterion, mean_over_tasks
+from unfreeze.training.losses import Criterion, build_criterion, count_labelled, mean_over_tasks
 from unfreeze.training.metrics import check_monitor
-from unfreeze.training.mixing import Mixing
+from unfreeze.training.mixing import Mixing, mixed
 from unfreeze.training.precision import autocast
 from unfreeze.training.range_test import Curve, growing_rates, suggested, sweep
 from unfreeze.training.seeding import deterministic, seed_epoch
@@ -94,24 +105,38 @@ def find_lr(
     config = replace(config, scheduler="none", scheduler_args=None, warmup_epochs=0.0, thaw_warmup_steps=0)
     check_early(config)
     device = pick_device(config.device)
-    with deterministic(device):
+    with deterministic(device), ExitStack() as stack:
         manifest = load_data(config, console)
-        for note in manifest.notes:
-            console.print(note)
-        mode = check_monitor(config.monitor, tuple(manifest.tasks))
+        for line in data_lines(manifest, config):
+            console.print(line)
+        mode = check_monitor(config.monitor, tuple(manifest.tasks), manifest.multilabel)
+        balance = plan_balance(config, manifest.tasks)
         seed_epoch(config.seed, 0)  # the heads of a run with these flags
-        model = build_model(config.model, manifest.tasks, weights=config.weights, log=console.print)
-        loader, _ = make_loaders(config, manifest, model, device)
+        model = make_model(config, manifest, console.print)
+        passes = math.ceil(steps * config.batch_size * config.accumulate / len(manifest.split("train")))
+        cache, line = make_cache(config, manifest, model.preprocessing, epochs=passes)
+        if cache is not None:
+            stack.callback(cache.close)
+        console.print(line)
+        weights = sample_weights(balance, manifest)
+        loader, _ = make_loaders(config, manifest, model, device, cache=cache, weights=weights)
         per_epoch = optimizer_steps(loader, config)
         made = assemble(config, strategy, model, device, mode=mode, steps_per_epoch=per_epoch)
+        if config.head_init != "random":
+            clips = evaluation_loader(config, manifest, model, device, "train", cache=cache)
+            init_heads(model, config.head_init, clips, device=device, precision=config.precision)
         trainable = go_to(made.freezer, epoch)
         for line in params_lines(made.freezer.status(), epoch):
             console.print(line)
-        criterion = build_criterion(plan_balance(config, manifest.tasks), manifest, config.label_smoothing)
+        criterion = build_criterion(balance, manifest, config.label_smoothing)
         trial = Trial(config, device, made, criterion, loader, epoch)
         seed_epoch(config.seed, epoch)
-        with console.progress("Learning rates", total=steps) as progress:
-            curve = sweep(trial.step, progress.track(growing_rates(low, high, steps)))
+        progress = stack.enter_context(console.progress("Learning rates", total=steps))
+        curve = sweep(trial.step, progress.track(growing_rates(low, high, steps)))
+    if not curve.rates:
+        raise ValueError(
+            "the loss is not finite before the first step; use --precision fp32 or other --weights"
+        )
     return Found(curve, ratio, trainable, epoch, suggested(curve))
 
 
@@ -164,19 +189,17 @@ class Trial:
         epoch, number, window = next(self._windows)
         for group, multiple in zip(made.optimizer.param_groups, self._multiples, strict=True):
             group["lr"] = rate * multiple
-        mixes = [
-            self.mixing.draw(epoch, number, len(batch["index"]), first=first)
-            for first, batch in enumerate(window)
-        ]
-        counts = [counted(batch["labels"], mix) for batch, mix in zip(window, mixes, strict=True)]
-        in_step, total = added(counts), 0.0
-        for batch, mix in zip(window, mixes, strict=True):
+        counts, total = count_labelled(batch["labels"] for batch in window), 0.0
+        for first, batch in enumerate(window):
+            mix = self.mixing.draw(epoch, number, len(batch["index"]), first=first)
             video, mask = batch["video"].to(self.device), batch["view_mask"].to(self.device)
             labels = {task: of_task.to(self.device) for task, of_task in batch["labels"].items()}
             with autocast(self.device, config.precision):
                 logits = made.parallel(video if mix is None else mix.video(video, mask), mask)
-            sums = summed(self.criterion, logits, labels, mix)
-            loss = mean_over_tasks(sums, in_step, self.weights)
+            sums = self.criterion.sums(logits, labels)
+            if mix is not None:
+                sums = mixed(sums, self.criterion.sums(logits, mix.labels(labels)), mix.share)
+            loss = mean_over_tasks(sums, counts, self.weights)
             total += loss.item()
             made.scaler.scale(loss).backward()
         if config.clip_grad_norm is not None:
