@@ -100,6 +100,18 @@ def test_the_order_of_views_does_not_matter(views: str) -> None:
     torch.testing.assert_close(classifier(clips[:, order], mask[:, order])["a"], classifier(clips, mask)["a"])
 
 
+@pytest.mark.parametrize("views", poolings())
+def test_one_view_is_the_clip_itself_bit_for_bit(views: str) -> None:
+    clips = torch.randn(5, 3, 2, 4, 4)
+    alone, viewed = normed(views), normed(views)
+    out, same = alone(clips)["a"], viewed(clips.unsqueeze(1), torch.ones(5, 1, dtype=torch.bool))["a"]
+    assert torch.equal(out, same)
+    out.square().sum().backward()
+    same.square().sum().backward()
+    for ours, theirs in zip(viewed.backbone.parameters(), alone.backbone.parameters(), strict=True):
+        assert torch.equal(ours.grad, theirs.grad)
+
+
 def test_a_mask_of_only_true_is_no_mask() -> None:
     classifier, clips = normed("mean").eval(), torch.randn(3, 4, 3, 2, 4, 4)
     mask = torch.ones(3, 4, dtype=torch.bool)
