@@ -64,7 +64,7 @@ def clip_times(
 
 
 def evaluation_times(preprocessing: Preprocessing, info: VideoInfo, clips: int = 1) -> list[float]:
-    """The moments of ``clips`` clips, clip after clip, evenly over the video; a single one is in its middle."""
+    """The moments of ``clips`` clips, clip after clip, evenly over the video; one alone is in its middle."""
     places = [(i + 0.5) / clips for i in range(clips)]
     times: list[float] = []
     for place in places:

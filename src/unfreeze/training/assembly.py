@@ -139,56 +139,20 @@ def load_data(config: TrainConfig, console: RunConsole) -> Manifest:
         )
 
 
-def make_model(config: TrainConfig, manifest: Manifest, log: Callable[[str], None]) -> VideoClassifier:
-    """The pretrained backbone with fresh heads for the tasks of ``manifest``, on the CPU.
-
-    Args:
-        log: told in one line which heads there are.
-    """
-    own = {"frames": config.frames, "fps": config.fps, "stride": config.stride, "short": config.short}
-    return build_model(
-        config.model,
-        manifest.tasks,
-        weights=config.weights,
-        log=log,
-        multilabel=manifest.multilabel,
-        views=config.views,
-        dropout=config.dropout,
-        clip=own,
-    )
-
-
-def data_lines(manifest: Manifest, config: TrainConfig) -> list[str]:
-    """What the user should know of the data: notes, classes and how many clips each has, and a warning where
-    mirrored clips would teach the wrong class.
-    """
-    lines = [*manifest.notes, *class_lines(manifest)]
-    if flips(config.augment, config.flip):
-        for task, classes in manifest.tasks.items():
-            if task in (config.flip_swap or {}):
-                continue
-            for name, counterpart in direction_like(classes)[:1]:
-                swap = f"--flip_swap '{{{task}: {{{name}: {counterpart}}}}}', or " if counterpart else ""
-                lines.append(
-                    f"Warning: task {task!r} has the class {name!r}, which a mirrored clip may not keep: "
-                    f"say {swap}--no_flip"
-                )
-    return lines
-
-
-def make_cache(
-    config: TrainConfig, manifest: Manifest, preprocessing: Preprocessing, *, epochs: int
-) -> tuple[ClipCache | None, str]:
-    """The cache of decoded clips that the flags ask for, or None, and a line that says which.
-
-    Args:
-        epochs: that are still to come.
-
-    Raises:
-        ValueError: there is no room for it; the message names the flag.
-    """
-    views = {
-        split: [view for sample in manifest.split(split) for view in sample.views]
+def make_loaders(
+    config: TrainConfig, manifest: Manifest, model: VideoClassifier, device: torch.device
+) -> tuple[ClipLoader, ClipLoader]:
+    """The training clips, in an order and with crops of their own in each epoch, and the validation clips."""
+    datasets = (
+        ClipDataset(
+            manifest.split(split),
+            manifest.tasks,
+            model.preprocessing,
+            train=split == "train",
+            seed=config.seed,
+            augment=config.augment,
+            flip=bool(config.flip),
+        )
         for split in ("train", "val")
     }
     expected = Expected()

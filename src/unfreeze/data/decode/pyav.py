@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -24,6 +25,9 @@ from unfreeze.data.decode.base import SAME_MOMENT, VideoError, VideoInfo, Window
 _WORTH_A_SEEK = 250
 # An index tells when a frame is decoded, which is up to this many frames before it is shown (H.264, HEVC).
 _REORDERED = 16
+# Seconds of video that are read from end to end, packet by packet, where a file does not say how many frames
+# it has; of a longer one only both ends are.
+_SCANNED = 600
 
 
 @dataclass(frozen=True)
@@ -197,7 +201,7 @@ def _source(path: Path, container: InputContainer, stream: VideoStream) -> Sourc
     frames, start, duration = stream.frames, stream.start_time or 0, stream.duration
     declared = duration is not None and frames > 0
     if duration is None or not frames:
-        frames, start, duration = _scan(path)
+        frames, start, duration = _both_ends(path) or _scan(path)
     if not frames:
         raise VideoError(f"{path}: has no frames; leave it out")
     assert stream.time_base is not None
@@ -206,6 +210,26 @@ def _source(path: Path, container: InputContainer, stream: VideoStream) -> Sourc
     context = stream.codec_context
     info = VideoInfo(frames, fps, context.width, context.height, max(seconds, 1 / fps))
     return Source(path, container, stream, stream.time_base, start, info, declared, VideoReformatter())
+
+
+def _both_ends(path: Path) -> tuple[int, int, int] | None:
+    """As ``_scan``, of a long file that says how long it is in all: the number of frames is an estimate."""
+    with av.open(path, metadata_errors="replace") as container:
+        stream = _video_stream(path, container)
+        rate, base = stream.average_rate, stream.time_base
+        if not rate or not base or not container.duration or container.duration / av.time_base < _SCANNED:
+            return None
+        first = islice(container.demux(stream), _REORDERED)
+        start = min((packet.pts for packet in first if packet.pts is not None), default=0)
+        try:
+            container.seek(start + int(container.duration / av.time_base / base), stream=stream)
+            ends = [p.pts + (p.duration or 0) for p in container.demux(stream) if p.pts is not None]
+        except av.FFmpegError:
+            return None
+    if not ends or max(ends) <= start:
+        return None
+    duration = max(ends) - start
+    return max(round(duration * base * rate), 1), start, duration
 
 
 def _scan(path: Path) -> tuple[int, int, int]:
