@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import islice
+from itertools import chain, dropwhile, islice
 from pathlib import Path
 
 import av
@@ -25,6 +25,8 @@ from unfreeze.data.decode.base import SAME_MOMENT, VideoError, VideoInfo, Window
 _WORTH_A_SEEK = 250
 # An index tells when a frame is decoded, which is up to this many frames before it is shown (H.264, HEVC).
 _REORDERED = 16
+# Where there is no index, it takes a gap of so many seconds: a search may have to look in several places.
+_WORTH_A_SEARCH = 60
 # Seconds of video that are read from end to end, packet by packet, where a file does not say how many frames
 # it has; of a longer one only both ends are.
 _SCANNED = 600
@@ -69,12 +71,9 @@ class Source:
         shown, following = next(frames, None), next(frames, None)
         image: np.ndarray | None = None
         for time in times:
-            if (
-                shown is not None
-                and time - (self.time(shown.pts) - start) > self.far
-                and self.skip_to(start + time, after=shown.pts)
-            ):
-                frames = self.frames()
+            leap = None if shown is None else self._leap(start + time, after=shown)
+            if leap is not None:
+                frames = leap
                 shown, following, image = next(frames, shown), next(frames, None), None
             while following is not None and self.time(following.pts) - start <= time + SAME_MOMENT:
                 shown, following, image = following, next(frames, None), None
@@ -89,12 +88,9 @@ class Source:
         """From the frame shown when the window starts to the last that begins in it."""
         frames = self.frames()
         shown = next(frames, None)
-        if (
-            shown is not None
-            and window.start - self.time(shown.pts) > self.far
-            and self.skip_to(window.start, after=shown.pts)
-        ):
-            frames = self.frames()
+        leap = None if shown is None else self._leap(window.start, after=shown)
+        if leap is not None:
+            frames = leap
             shown = next(frames, shown)
         for following in frames:
             assert shown is not None
@@ -117,6 +113,31 @@ class Source:
     def frames(self) -> Iterator[VideoFrame]:
         """Frames that have a time, in the order shown, from where the file stands."""
         return (frame for frame in self.container.decode(self.stream) if frame.pts is not None)
+
+    def _leap(self, time: float, *, after: VideoFrame) -> Iterator[VideoFrame] | None:
+        """Frames from one that is shown between ``after`` and ``time``, where it pays to seek there."""
+        gap = time - self.time(after.pts)
+        if gap <= self.far:
+            return None
+        if self.skip_to(time, after=after.pts):
+            return self.frames()
+        return self._search(time) if gap > _WORTH_A_SEARCH else None
+
+    def _search(self, time: float) -> Iterator[VideoFrame]:
+        """Frames from a key frame at or before ``time``, of a file without an index.
+
+        FFmpeg then guesses by the size of the file, and may end up anywhere, also between key frames.
+        """
+        back = 20.0
+        while back < time:
+            self.container.seek(self.start + int((time - back) / self.time_base), stream=self.stream)
+            frames = dropwhile(lambda frame: not frame.key_frame, self.frames())
+            first = next(frames, None)
+            if first is not None and self.time(first.pts) <= time:
+                return chain([first], frames)
+            back *= 4
+        self.container.seek(self.start, stream=self.stream)
+        return self.frames()
 
     def skip_to(self, time: float, *, after: int | None) -> bool:
         """Go to a key frame between ``after`` and ``time``, if the file has an index that knows one."""
@@ -205,6 +226,8 @@ def _source(path: Path, container: InputContainer, stream: VideoStream) -> Sourc
     if not frames:
         raise VideoError(f"{path}: has no frames; leave it out")
     assert stream.time_base is not None
+    if not declared and duration * stream.time_base > _SCANNED:
+        container.seek(start, stream=stream)  # Matroska's index is read when it is first needed
     seconds = float(duration * stream.time_base)
     fps = float(stream.average_rate or 0) or (frames / seconds if seconds else 1.0)
     context = stream.codec_context

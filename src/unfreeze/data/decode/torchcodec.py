@@ -53,7 +53,7 @@ def frames_at(source: Source, times: Sequence[float], window: Window) -> torch.T
     Raises:
         LeaveToPyAV: see there.
     """
-    _refuse_deep(source)
+    _refuse(source)
     order = np.argsort(times, kind="stable")
     packets = _Packets(source, window)
     wanted = [packets.shown_at(window.inside(float(times[i]))) for i in order]
@@ -70,7 +70,7 @@ def chunks(source: Source, window: Window, size: int) -> Iterator[tuple[torch.Te
     Raises:
         LeaveToPyAV: see there.
     """
-    _refuse_deep(source)
+    _refuse(source)
     packets = _Packets(source, window)
     wanted = packets.all_of()
     decoder = _decoder(source, packets)
@@ -79,7 +79,9 @@ def chunks(source: Source, window: Window, size: int) -> Iterator[tuple[torch.Te
         yield _as_decoded(_decode(decoder, packets, stamps)), [packets.time(stamp) for stamp in stamps]
 
 
-def _refuse_deep(source: Source) -> None:
+def _refuse(source: Source) -> None:
+    if source.container.format.name in ("mpeg", "mpegts"):
+        raise LeaveToPyAV("without an index, seeking is a guess")
     format = source.stream.codec_context.format
     if format is None or any(component.bits > 8 for component in format.components):
         raise LeaveToPyAV("more than 8 bits per channel")
