@@ -140,3 +140,80 @@ def test_an_interrupt_from_the_terminal_does_not_kill_the_workers(samples):
 def test_a_batch_holds_a_clip_at_least(samples):
     with pytest.raises(ValueError, match="batch_size must be at least 1, not 0"):
         loader_of(samples, batch_size=0)
+
+
+def views_of(samples, *counts: int) -> list[Sample]:
+    """Samples of so many views each, labelled in two tasks, one of them multi-label."""
+    view = samples[0].views[0]
+    return [
+        Sample((view,) * count, "val", {"a": i, "b": (i,) if i % 2 else None})
+        for i, count in enumerate(counts)
+    ]
+
+
+def evaluation_batch(samples, **options) -> dict:
+    classes = {"a": ("x", "y", "z"), "b": ("x", "y", "z")}
+    dataset = ClipDataset(samples, classes, SMALL, train=False, multilabel=frozenset({"b"}), **options)
+    return epoch_of(make_loader(dataset, batch_size=3), 1)[0]
+
+
+def test_missing_views_are_zeros_that_the_mask_names(samples):
+    batch = evaluation_batch(views_of(samples, 2, 1, 3))
+    assert batch["video"].shape == (3, 3, 3, 2, 16, 16)
+    assert batch["view_mask"].tolist() == [[True, True, False], [True, False, False], [True, True, True]]
+    assert batch["view_mask"].dtype == torch.bool
+    assert not batch["video"][~batch["view_mask"]].any()
+    assert batch["video"][batch["view_mask"]].flatten(1).any(1).all()
+
+
+def test_single_views_need_no_mask(samples):
+    assert epoch_of(loader_of(samples), 1)[0]["view_mask"].tolist() == [[True]] * 3
+
+
+def test_labels_of_several_classes_in_a_batch(samples):
+    batch = evaluation_batch(views_of(samples, 1, 1, 1))
+    assert batch["labels"]["a"].tolist() == [0, 1, 2]
+    assert batch["labels"]["b"].tolist() == [[-1, -1, -1], [0, 1, 0], [-1, -1, -1]]
+
+
+def test_copies_of_a_sample_follow_each_other(samples):
+    several = views_of(samples, 2, 1)
+    batch = evaluation_batch(several, eval_clips=2, eval_crops=3)
+    assert batch["video"].shape == (12, 2, 3, 2, 16, 16)
+    assert batch["view_mask"].tolist() == [[True, True]] * 6 + [[True, False]] * 6
+    assert batch["index"].tolist() == [0, 1]
+    assert batch["labels"]["a"].tolist() == [0, 1]
+    alone = evaluation_batch(several[1:], eval_clips=2, eval_crops=3)
+    assert torch.equal(batch["video"].unflatten(0, (2, 6))[1, :, :1], alone["video"])
+
+
+def test_weights_draw_with_replacement(samples):
+    dataset = ClipDataset(samples, [], SMALL, train=True)
+    loader = make_loader(dataset, batch_size=3, weights=[0, 0, 1, 1, 0, 0, 0])
+    drawn = torch.cat([batch["index"] for batch in epoch_of(loader, 1)]).tolist()
+    assert len(drawn) == len(samples)
+    assert set(drawn) == {2, 3}
+    assert len(list(loader)) == len(loader)
+
+
+@pytest.mark.parametrize("count", [7, 8, 10])
+def test_processes_share_the_batches_out(samples, monkeypatch, count):
+    shares = []
+    for rank in (0, 1, 2):
+        monkeypatch.setattr("unfreeze.data.loader._place", lambda rank=rank: (rank, 3))
+        dataset = ClipDataset([samples[0]] * count, [], SMALL, train=True)
+        loader = make_loader(dataset, batch_size=3)
+        shares.append([batch["index"].tolist() for batch in epoch_of(loader, 2)])
+        assert len(shares[-1]) == len(loader)
+    assert len({tuple(map(len, share)) for share in shares}) == 1  # all take equally many steps
+    taken = [index for share in shares for batch in share for index in batch]
+    assert set(taken) == set(range(count))
+    assert len(taken) - count < 3
+
+
+def test_this_process_is_found_among_those_of_torch_distributed(samples, tmp_path):
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1)
+    try:
+        assert len(epoch_of(loader_of(samples), 1)) == 3
+    finally:
+        torch.distributed.destroy_process_group()

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import struct
 from pathlib import Path
 
 import av
@@ -12,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unfreeze.data.decode import VideoError, VideoInfo, probe, pyav, read_frames
+
+pytestmark = pytest.mark.usefixtures("decoder")
 
 
 @pytest.fixture
@@ -92,25 +93,16 @@ def test_a_single_frame_serves_every_moment(tmp_path, write_video, which, name):
     assert which(read_frames(path, [0.0, 0.3, 2.0])) == [0, 0, 0]
 
 
-def test_rotation_in_the_metadata_is_applied(tmp_path, write_video):
+def test_rotation_in_the_metadata_is_applied(tmp_path, write_video, turn_clockwise):
     picture = np.zeros((24, 32, 3), np.uint8)
     picture[:8, :8] = 255  # bright at the top left
     path = write_video(tmp_path / "upright.mp4", 2, picture=picture)
     upright = read_frames(path)
-    _turn_clockwise(path)
+    turn_clockwise(path)
     turned = read_frames(path, [0.05])
     assert turned.shape == (1, 3, 32, 24)
     assert torch.equal(turned[0], torch.rot90(upright[0], -1, (1, 2)))
     assert turned[0, :, :8, -8:].float().mean() > 200  # top left has become top right
-
-
-def _turn_clockwise(path: Path) -> None:
-    """Write the matrix of a quarter turn into the track header of an MP4 file, as phones do."""
-    data = bytearray(path.read_bytes())
-    matrix = data.index(b"tkhd") + 4 + 4 + 20 + 16  # version, times and ids, layer to volume
-    one = 0x10000
-    data[matrix : matrix + 36] = struct.pack(">9i", 0, one, 0, -one, 0, 0, 0, 0, 0x40000000)
-    path.write_bytes(data)
 
 
 @pytest.fixture(scope="module")
