@@ -49,6 +49,8 @@ def probe(
 ) -> VideoInfo:
     """Size and length of a video, or of the stretch of it from ``start`` to ``end``, without decoding it.
 
+    That is PyAV's work, whatever the decoder.
+
     Raises:
         VideoError: it cannot be read, or the stretch is not in it.
     """
@@ -70,12 +72,14 @@ def read_frames(
         times: seconds from ``start``, in any order, or a function that chooses them; before the first frame
             counts as the first, after the last as the last.
         start, end: seconds from the first frame of the file; an end after the last frame is the file's end.
+        decoder: see ``pick_decoder``; it makes no difference to the frames.
 
     Returns:
         (T, C, H, W) uint8, RGB, turned upright as the metadata say.
 
     Raises:
         VideoError: the file cannot be read, breaks off before one of the times, or ends before ``start``.
+        ValueError: the decoder does not load.
     """
     if times is None:
         return read_all(path, start=start, end=end, decoder=decoder).frames
