@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from unfreeze.data import load, load_manifest
+from unfreeze.data import View, load, load_manifest
 
 SPLIT = "path,motion,split\na.mp4,left,train\nb.mp4,right,train\nc.mp4,left,val\nd.mp4,right,val\n"
 
@@ -53,7 +53,7 @@ def test_blank_labels_are_masked_and_wholly_blank_rows_left_aside(csv):
         {"motion": 0, "object": 0},
         {"motion": 0, "object": 0},
     ]
-    assert manifest.notes == ("labels.csv:4: no label for any task, left aside (and 1 more like it)",)
+    assert manifest.notes[0] == "labels.csv:4: no label for any task, left aside (and 1 more like it)"
 
 
 def test_the_demo_by_name(csv, monkeypatch):
@@ -102,13 +102,14 @@ def test_a_class_with_a_single_clip_trains_and_is_named(csv):
     manifest = load_manifest(csv(rows("path,motion", "left", "left", "right", "right", "spin")))
     assert manifest.counts("motion", "train")["spin"] == 1
     assert "task 'motion': too few clips to validate 'spin', which is in train alone" in manifest.notes
+    assert manifest.notes[0].startswith("labels.csv:6, column 'motion': the class 'spin' has this one clip")
 
 
 def test_groups_torn_apart_by_given_splits_are_noted(csv):
     text = "path,motion,split,group\na.mp4,left,train,ann\nb.mp4,right,train,bob\nc.mp4,left,val,ann\n"
-    assert load_manifest(csv(text)).notes == (
+    assert load_manifest(csv(text)).notes[-1] == (
         "labels.csv:4: group 'ann' is in val, and in train at labels.csv:2: "
-        "what is measured on val will flatter",
+        "what is measured on val will flatter"
     )
 
 
@@ -156,6 +157,13 @@ class TestWithTheClassesOfAModel:
         ("path,m,split\na.mp4,x,train\nb.mp4,y,train\n", "no clips in the split 'val' (there are: train)"),
         ("path,m,split\na.mp4,x,val\nb.mp4,y,val\n", "has no clips in the split 'train' (there are: val)"),
         ("path,m\na.mp4,x\nb.mp4,x\n", "task 'm': all labels are 'x'"),
+        ("path,m\na.mp4,|\nb.mp4,|\n", "task 'm': no clip has any class; choose others with --tasks"),
+        ("path,m\na.mp4,1.5\nb.mp4,2\n", "column 'm': numbers such as 1.5 (labels.csv:2) are to be measured"),
+        (SPLIT + "/nowhere/e.mp4,left,train\n", "(there is no /nowhere); if the data was moved, "),
+        (SPLIT + "../e.mp4,left,train\n", "e.mp4; if the data was moved, write paths relative to the folder"),
+        ("views,m\na.mp4|x.mp4,x\nb.mp4,y\n", "labels.csv:2, column 'views': there is no file {root}/x.mp4"),
+        ("path,m,id\na.mp4,x,1\nx.mp4,x,1\n", "labels.csv:3, column 'path': there is no file {root}/x.mp4"),
+        ("path,m,id\na.mp4,x,1\na.mp4,x,1\n", "labels.csv:3: {root}/a.mp4 is there twice as a view of one"),
         ("path,m,n\na.mp4,x,\nb.mp4,y,\n", "column 'n': every cell is blank"),
         ("path,m\na.mp4,x\nb.mp4,y\n", "no class has a second clip to validate on"),
         ("path,m,group\na.mp4,x,ann\nb.mp4,y,ann\n", "no class has a second group to validate on"),
@@ -170,6 +178,143 @@ def test_bad_data_is_one_line_that_names_the_culprit(csv, tmp_path, text, said):
         load_manifest(csv(text))
     assert said.format(root=tmp_path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+class TestStretchesOfOneFile:
+    HEAD = "path,m,split,start,end\n"
+    REST = "c.mp4,y,train,,\nd.mp4,x,val,,\ne.mp4,y,val,,\n"
+
+    def notes(self, csv, *lines: str) -> tuple[str, ...]:
+        return load_manifest(csv(self.HEAD + "\n".join(lines) + "\n" + self.REST)).notes
+
+    def test_apart_in_one_split_they_are_clips_of_their_own(self, csv):
+        assert self.notes(csv, "a.mp4,x,train,0,2", "a.mp4,y,train,2,4", "a.mp4,x,train,3,") == ()
+
+    def test_the_same_with_other_labels_is_refused(self, csv):
+        with pytest.raises(ValueError, match=r"labels\.csv:3: .*a\.mp4 has other labels at labels\.csv:2"):
+            self.notes(csv, "a.mp4,x,train,1,2", "a.mp4,y,train,1,2")
+
+    def test_the_same_twice_is_noted(self, csv):
+        (note,) = self.notes(csv, "a.mp4,x,train,1,2", "a.mp4,x,train,1,2")
+        assert note.endswith("is listed a second time (first at labels.csv:2)")
+
+    def test_apart_in_two_splits_they_are_noted(self, csv, tmp_path):
+        assert self.notes(csv, "a.mp4,x,train,0,2", "a.mp4,x,val,2,4") == (
+            f"labels.csv:3: {tmp_path}/a.mp4 is in val, and another stretch of it in train at labels.csv:2: "
+            "what is measured on val will flatter",
+        )
+
+    @pytest.mark.parametrize(
+        "lines",
+        [
+            ("a.mp4,x,train,0,2", "a.mp4,x,val,1.9,4"),
+            ("a.mp4,x,train,,", "a.mp4,x,val,8,9"),
+            ("a.mp4,x,train,5,", "a.mp4,x,val,,6"),
+            ("a.mp4,x,train,2,3", "a.mp4,x,val,0,9"),
+        ],
+    )
+    def test_a_moment_in_two_splits_is_refused(self, csv, lines):
+        with pytest.raises(
+            ValueError, match=r"labels\.csv:3: .*a\.mp4 is in val, but labels\.csv:2 has it in tra"
+        ):
+            self.notes(csv, *lines)
+
+    def test_a_long_stretch_meets_later_ones_of_another_split(self, csv):
+        with pytest.raises(
+            ValueError, match=r"labels\.csv:4: .*a\.mp4 is in val, but labels\.csv:2 has it in tra"
+        ):
+            self.notes(csv, "a.mp4,x,train,0,9", "a.mp4,x,train,1,2", "a.mp4,x,val,5,6")
+
+    def test_an_automatic_split_keeps_them_together(self, csv):
+        lines = [f"{name}.mp4,{label},{i},{i + 1}" for name in "abcdefgh" for i, label in enumerate("xyx")]
+        for sample in (manifest := load_manifest(csv("path,m,start,end\n" + "\n".join(lines)))).samples:
+            assert {s.split for s in manifest.samples if s.path == sample.path} == {sample.split}
+        assert manifest.samples[1].views[0] == View(manifest.samples[0].path, 1.0, 2.0)
+
+
+def test_several_views_become_one_sample(csv, tmp_path):
+    text = "path,m,id,split\na.mp4,x,1,train\nb.mp4,x,1,train\nc.mp4,y,,train\nd.mp4,x,,val\ne.mp4,y,,val\n"
+    sample = load_manifest(csv(text)).samples[0]
+    assert sample.views == (View(tmp_path / "a.mp4"), View(tmp_path / "b.mp4"))
+    assert (sample.row, sample.labels) == ("labels.csv:2", {"m": 0})
+
+
+def test_a_window_for_all_that_have_none_of_their_own(csv):
+    manifest = load_manifest(
+        csv("path,m,start\na.mp4,x,3\nb.mp4,y,\nc.mp4,x,\nd.mp4,y,\n"), window=(1.0, 2.0)
+    )
+    assert [(v.start, v.end) for s in manifest.samples for v in s.views] == [(3, None)] + [(1, 2)] * 3
+
+
+class TestSeveralClassesPerClip:
+    TEXT = "path,tags,split\na.mp4,x|y,train\nb.mp4,|,train\nc.mp4,x,val\nd.mp4,,val\ne.mp4,y,val\n"
+
+    def test_labels_are_ascending_indices(self, csv):
+        manifest = load_manifest(csv(self.TEXT))
+        assert manifest.multilabel == {"tags"}
+        assert manifest.tasks == {"tags": ("x", "y")}
+        assert [s.labels["tags"] for s in manifest.samples] == [(0, 1), (), (0,), (1,)]
+        assert "a multi-label task" in manifest.notes[1]
+
+    def test_the_kind_and_the_classes_of_a_model_rule(self, csv):
+        text = "path,tags,split\na.mp4,y,val\nb.mp4,,val\n"
+        model = {"tags": ("z", "y", "x")}
+        manifest = load_manifest(csv(text), classes=model, multilabel=["tags"])
+        assert [s.labels["tags"] for s in manifest.samples] == [(1,)]
+        assert load_manifest(csv(text), classes=model).samples[0].labels == {"tags": 1}
+        with pytest.raises(ValueError, match="but the model tells one for each clip"):
+            load_manifest(csv(self.TEXT), classes=model)
+        with pytest.raises(ValueError, match=r"labels\.csv:2, column 'tags': the model has no class 'v'"):
+            load_manifest(csv("path,tags\na.mp4,x|v\n"), classes=model, multilabel=["tags"])
+
+
+class TestFolds:
+    def test_folds_take_turns(self, csv):
+        path = csv(rows("path,motion", *["left", "right"] * 6))
+        held = [{s.path.name for s in load_manifest(path, folds=3, fold=i).split("val")} for i in (1, 2, 3)]
+        assert [len(names) for names in held] == [4, 4, 4]
+        assert len(set().union(*held)) == 12
+        assert (
+            "fold 1 of 3: 8 clips to train and 4 to validate on"
+            in load_manifest(path, folds=3, fold=1).notes[0]
+        )
+
+    def test_a_class_that_is_all_in_one_fold_is_noted_there(self, csv):
+        path = csv(rows("path,motion", *["left", "right"] * 3, "spin"))
+        notes = [load_manifest(path, folds=2, fold=i).notes[-1] for i in (1, 2)]
+        assert sum("the class 'spin' is in val but never in train" in note for note in notes) == 1
+
+    def test_flags_are_checked_first(self, tmp_path):
+        with pytest.raises(ValueError, match="--folds 3 needs --fold"):
+            load_manifest(tmp_path / "nowhere", folds=3)
+
+
+def test_what_lies_outside_of_the_data_folder_is_noted(csv, tmp_path):
+    (tmp_path / "deep").mkdir()
+    csv(SPLIT)
+    outside = (
+        SPLIT.replace("c.mp4", "../c.mp4").replace("d.mp4", f"{tmp_path}/d.mp4").replace("\n", "\n../", 2)
+    )
+    (tmp_path / "deep" / "labels.csv").write_text(outside)
+    assert load_manifest(tmp_path / "deep").notes == (
+        f"labels.csv:2, column 'path': {tmp_path}/deep/../a.mp4 lies outside of {tmp_path}/deep "
+        "(and 3 more like it)",
+    )
+
+
+def test_a_path_with_backslashes_is_told_how_to_write_it(csv, tmp_path):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "x.mp4").touch()
+    with pytest.raises(ValueError, match=r"write it with slashes: .*/sub/x\.mp4"):
+        load_manifest(csv(SPLIT + "sub\\x.mp4,left,train\n"))
+
+
+def test_a_slip_of_the_pen_is_noted(csv):
+    text = rows("path,m,split", *["left,train", "right,train"] * 5, "left,val", "rihgt,train")
+    assert (
+        "labels.csv:13, column 'm': 'rihgt' has 1 clip and 'right' has 5; did you mean 'right'?"
+        in load_manifest(csv(text)).notes
+    )
 
 
 def test_a_missing_source_is_named_with_its_neighbour(csv, tmp_path):

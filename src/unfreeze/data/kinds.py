@@ -119,13 +119,13 @@ def _no_classes(rows: Sequence[Row], task: str) -> str:
             )
     elif len(distinct) >= _MANY_NAMES and len(distinct) > 0.8 * len(labels):
         return (
-            f"{len(distinct)} different labels in {len(labels)} rows ({distinct[0]!r}, {distinct[1]!r} …) are "
-            f"no classes to learn"
+            f"{len(distinct)} different labels in {len(labels)} rows ({distinct[0]!r}, {distinct[1]!r} …) "
+            f"are no classes to learn"
         )
     return ""
 
 
-def classes_with_few_clips(rows: Sequence[Row], multilabel: Collection[str]) -> list[str]:
+def classes_with_few_clips(rows: Sequence[Row]) -> list[str]:
     """A line for each class that seems a slip for a frequent one, and one for those with a single clip."""
     lines: list[str] = []
     for task in rows[0].labels:
@@ -141,10 +141,10 @@ def classes_with_few_clips(rows: Sequence[Row], multilabel: Collection[str]) -> 
             )
         single = [name for name in where if len(where[name]) == 1 and name not in slips]
         if single:
-            more = f" (and {len(single) - 1} more such classes)" if len(single) > 1 else ""
+            more = f" (and {len(single) - 1} more like it)" if len(single) > 1 else ""
             lines.append(
-                f"{where[single[0]][0]}, column {task!r}: the class {single[0]!r} has this one clip, too "
-                f"few to learn and to validate{more}; add clips, or blank the label"
+                f"{where[single[0]][0]}, column {task!r}: the class {single[0]!r} has this one clip, too few "
+                f"to learn and to validate; add clips, or blank the label{more}"
             )
     return lines
 

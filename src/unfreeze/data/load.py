@@ -77,7 +77,7 @@ def load_manifest(
     if classes is None:
         kinds.check_names(path, rows, several)
         checks.classes_to_tell_apart(path, names, several)
-        notes += kinds.classes_with_few_clips(rows, several)
+        notes += kinds.classes_with_few_clips(rows)
     else:
         checks.classes_known(rows, names)
     if folds is not None and fold is not None:

@@ -104,7 +104,7 @@ def units_of(path: Path, rows: Sequence[Row]) -> list[str]:
 
     def find(name: str) -> str:
         while parent.setdefault(name, name) != name:
-            name = parent[name]
+            parent[name] = name = parent[parent[name]]
         return name
 
     names: list[str] = []

@@ -92,7 +92,11 @@ def _scores(
     compare: _Compare,
     mean: Callable[[Sequence[int], Sequence[int]], float],
 ) -> Scores:
-    """An action without a prediction is wrong twice; those that the filter drops do not count."""
+    """An action without a prediction is wrong twice; those that the filter drops do not count.
+
+    Raises:
+        ValueError: a prediction lacks a value.
+    """
     cases = {"action": dict.fromkeys(ACTIONS, 0), "severity": dict.fromkeys(SEVERITIES, 0)}
     right = {"action": dict.fromkeys(ACTIONS, 0), "severity": dict.fromkeys(SEVERITIES, 0)}
     for number, annotation in annotations["Actions"].items():
@@ -103,6 +107,7 @@ def _scores(
         cases["action"][action] += 1
         cases["severity"][severity] += 1
         if (prediction := predictions["Actions"].get(number)) is not None:
+            _check(number, prediction)
             action_right, severity_right = compare(prediction, annotation, action, severity)
             right["action"][action] += action_right
             right["severity"][severity] += severity_right
@@ -115,14 +120,20 @@ def _scores(
     return {**scores, "leaderboard_value": both / 2}
 
 
+def _check(number: str, prediction: Mapping[str, Any]) -> None:
+    for key in ("Action class", "Offence", "Severity"):
+        if key not in prediction:
+            raise ValueError(f"the prediction of action {number} has no {key!r}; add it, be it blank")
+
+
 def _as_written(
     prediction: Mapping[str, Any], annotation: Mapping[str, Any], action: str, severity: str
 ) -> tuple[bool, bool]:
     offence, written = _WRITTEN[severity]
     if action == "Dive" and offence == "Offence":
         written = "1.0"
-    same_severity = prediction["Offence"] == annotation["Offence"] and prediction["Severity"] == written
-    return prediction["Action class"] == annotation["Action class"], same_severity
+    same_severity = prediction["Offence"] == annotation.get("Offence") and prediction["Severity"] == written
+    return prediction["Action class"] == annotation.get("Action class"), same_severity
 
 
 def _as_classes(

@@ -104,5 +104,5 @@ def test_without_videos_in_class_folders(tree, files, said):
 def test_there_is_one_task(tree):
     root = tree("run/a.mp4")
     assert folder.read(root, ["label"]).tasks == ("label",)
-    with pytest.raises(ValueError, match=r"has no task 'labels'; did you mean 'label'\?"):
+    with pytest.raises(ValueError, match=r"has no task 'labels'; did you mean 'label'\? \(it has label\)"):
         folder.read(root, ["labels"])

@@ -154,8 +154,11 @@ def _tasks(sheets: Sequence[Sheet], tasks: Sequence[str] | None) -> tuple[str, .
 
 def _row(sheet: Sheet, where: str, cells: Cells, path_column: str, tasks: tuple[str, ...]) -> tuple[str, Row]:
     """The row and its ``id``, or the empty string."""
-    files = [*_several(cells.get(path_column)), *_several(cells.get("views"))]
-    if not cells.get(path_column):
+    named = cells.get(path_column)
+    # a bar may be part of a name where there is room for others elsewhere
+    path = [named] if path_column != "views" and isinstance(named, str) else _several(named)
+    files = path + _several(cells.get("views"))
+    if not path:
         raise ValueError(f"{where}, column {path_column!r}: blank; name the file or remove the row")
     start, end = _seconds(where, cells, "start"), _seconds(where, cells, "end")
     if end is not None and end <= (start or 0.0):

@@ -1,7 +1,7 @@
 """A CSV file; ``unfreeze.data.formats.columns`` says what its columns mean.
 
-UTF-8 and commas are the rule. UTF-16 with its mark (Excel's "Unicode text"), semicolons and tabs are recognised
-and read with a note.
+UTF-8 and commas are the rule. UTF-16 with its mark (Excel's "Unicode text"), semicolons and tabs are
+recognised, and read with a note.
 """
 
 from __future__ import annotations

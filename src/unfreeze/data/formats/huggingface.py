@@ -1,5 +1,5 @@
-"""A video folder of Hugging Face's ``datasets``: ``metadata.csv`` (or ``.jsonl``, ``.parquet``) with the column
-``file_name``, at the root or in each of ``train/``, ``validation/`` and ``test/``.
+"""A video folder of Hugging Face's ``datasets``: ``metadata.csv`` (or ``.jsonl``, ``.parquet``) with the
+column ``file_name``, at the root or in each of ``train/``, ``validation/`` and ``test/``.
 
 Every other column is a task. Without a column ``split``, the folder in which a video lies names it.
 """

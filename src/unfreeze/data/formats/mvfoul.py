@@ -151,11 +151,11 @@ def _views(
     urls = [str(clip.get("Url") or "").replace("\\", "/") for clip in action.get("Clips") or []]
     files = [folder / f"action_{number}" / f"{Path(url).name.removesuffix('.mp4')}.mp4" for url in urls]
     problems += [
-        f"{where}: there is no file {file}; unpack it from the archive of {folder.name}, or remove the action "
-        f"from {_FILE}"
+        f"{where}: there is no file {file}; unpack it from the archive of {folder.name}, or remove the "
+        f"action from {_FILE}"
         for file in files
         if not file.is_file()
     ]
     if len(files) < 2:
-        problems.append(f"{where}: {len(files)} clips, but an action has two at least; complete its 'Clips'")
+        problems.append(f"{where}: fewer than two clips; complete its 'Clips', or remove the action")
     return tuple(View(file) for file in files)
