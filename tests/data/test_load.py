@@ -71,6 +71,15 @@ def test_the_automatic_split_is_by_class_and_said(csv):
     assert "8 clips to train and 2 to validate on, chosen by class with seed 0" in manifest.notes[0]
 
 
+def test_without_a_val_split_a_share_of_train_is_taken_and_test_stays(csv):
+    train = (f"{'left' if i % 2 else 'right'},train" for i in range(10))
+    path = csv(rows("path,motion,split", *train, *["left,test"] * 2))
+    manifest = load_manifest(path)
+    assert [len(manifest.split(name)) for name in ("train", "val", "test")] == [8, 2, 2]
+    assert "names no val split: 8 clips to train and 2 to validate on" in manifest.notes[0]
+    assert load_manifest(path, classes=manifest.tasks).samples == manifest.samples
+
+
 def test_the_automatic_split_is_the_same_wherever_the_data_lies(csv, tmp_path, monkeypatch):
     path = csv(rows("path,motion", *["left", "right"] * 5))
     monkeypatch.chdir(tmp_path)
@@ -123,6 +132,10 @@ class TestWithTheClassesOfAModel:
         assert manifest.tasks == self.MODEL
         assert [s.labels["motion"] for s in manifest.samples] == [2, 2]
 
+    def test_too_little_to_split_is_no_matter(self, csv):
+        manifest = load_manifest(csv("path,motion\na.mp4,left\nb.mp4,spin\n"), classes=self.MODEL)
+        assert [s.split for s in manifest.samples] == ["train", "train"]
+
     def test_other_columns_are_not_read(self, csv):
         text = "path,motion,weather\na.mp4,left,sun\nb.mp4,spin,rain\nc.mp4,spin,\n"
         assert list(load_manifest(csv(text), classes=self.MODEL).samples[0].labels) == ["motion"]
@@ -154,7 +167,8 @@ class TestWithTheClassesOfAModel:
         (SPLIT + "e.mp4,spin,val\n", "labels.csv:6, task 'motion': the class 'spin' is in val but never"),
         (SPLIT + "e.mp4,lefft,val\nf.mp4,up,test\n", "never in train; did you mean 'left'?"),
         (SPLIT + "e.mp4,up,val\nf.mp4,down,test\n", "leave it out (and 1 more like it)"),
-        ("path,m,split\na.mp4,x,train\nb.mp4,y,train\n", "no clips in the split 'val' (there are: train)"),
+        ("path,m,split\na.mp4,x,train\nb.mp4,y,train\n", "no class has a second clip to validate on"),
+        ("path,m,split\na.mp4,x,test\nb.mp4,y,test\n", "has no clips in the split 'train' (there are: test)"),
         ("path,m,split\na.mp4,x,val\nb.mp4,y,val\n", "has no clips in the split 'train' (there are: val)"),
         ("path,m\na.mp4,x\nb.mp4,x\n", "task 'm': all labels are 'x'"),
         ("path,m\na.mp4,|\nb.mp4,|\n", "task 'm': no clip has any class; choose others with --tasks"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from unfreeze.data.formats import Row, Table
@@ -103,63 +103,90 @@ def no_clip_twice(rows: Sequence[Row], notes: list[str]) -> None:
     Stretches that do not overlap are clips of their own; in two splits they are noted, as is a stretch that
     is merely listed twice.
     """
-    looks: dict[Path, list[_Look]] = {}
-    twice_in_row = []
-    for row in rows:
-        own = set()
-        for view, where in row.located_views():
-            look = _Look(view.path, view.start or 0.0, math.inf if view.end is None else view.end, where, row)
-            if (file := view.path.resolve(), look.start, look.end) in own:
-                twice_in_row.append(f"{where}: {view.path} is there twice as a view of one event; remove one")
-            own.add((file, look.start, look.end))
-            looks.setdefault(file, []).append(look)
-    _refuse(twice_in_row)
+    by_file: dict[Path, list[_Look]] = {}
+    for look in _looks(rows):
+        by_file.setdefault(look.file, []).append(look)
     leaks, conflicts, twice, torn = [], [], [], []
-    for several in looks.values():
-        if len(several) == 1:
+    for looks in by_file.values():
+        if len(looks) == 1:
             continue
-        same: dict[tuple[float, float], _Look] = {}
-        for look in several:
-            other = same.setdefault((look.start, look.end), look)
-            if other is look or other.row.split != look.row.split:
-                continue
-            if other.row.labels != look.row.labels:
-                conflicts.append(
-                    f"{look.where}: {look.path} has other labels at {other.where}; keep the right row"
-                )
-            twice.append(f"{look.where}: {look.path} is listed a second time (first at {other.where})")
-        if found := _overlap_of_splits(several):
-            first, second = found
-            leaks.append(
-                f"{second.where}: {second.path} is in {second.row.split}, but {first.where} has it in "
-                f"{first.row.split}; keep it in one split"
+        if pair := _moment_in_two_splits(looks):
+            leaks.append(pair)
+        elif away := [look for look in looks if look.row.split != looks[0].row.split]:
+            torn.append((looks[0], away[0]))
+        first: dict[tuple[float, float, str | None], _Look] = {}
+        for look in looks:
+            other = first.setdefault((look.start, look.end, look.row.split), look)
+            if other is not look:
+                twice.append((other, look))
+                if other.row.labels != look.row.labels:
+                    conflicts.append((other, look))
+    _refuse(
+        [
+            f"{look.where}: {look.path} is in {look.row.split}, but {other.where} has it in "
+            f"{other.row.split}; keep it in one split"
+            for other, look in _as_listed(leaks)
+        ]
+    )
+    _refuse(
+        [
+            f"{look.where}: {look.path} has other labels at {other.where}; keep the right row"
+            for other, look in _as_listed(conflicts)
+        ]
+    )
+    for other, look in _as_listed(twice)[:1]:
+        notes.append(
+            _more(f"{look.where}: {look.path} is listed a second time (first at {other.where})", twice)
+        )
+    for other, look in _as_listed(torn)[:1]:
+        notes.append(
+            _more(
+                f"{look.where}: {look.path} is in {look.row.split}, and another stretch of it in "
+                f"{other.row.split} at {other.where}: {_flattered(look.row, other.row)}",
+                torn,
             )
-        elif away := [look for look in several if look.row.split != several[0].row.split]:
-            torn.append(
-                f"{away[0].where}: {away[0].path} is in {away[0].row.split}, and another stretch of it in "
-                f"{several[0].row.split} at {several[0].where}: {_flattered(away[0].row, several[0].row)}"
-            )
-    _refuse(leaks)
-    _refuse(conflicts)
-    notes += [_more(lines[0], lines) for lines in (twice, torn) if lines]
+        )
 
 
+@dataclass(frozen=True, eq=False)
 class _Look:
-    """A stretch of a file, and where it is named."""
+    """A stretch of a file, and where it is named; ``number`` counts them in that order."""
 
-    def __init__(self, path: Path, start: float, end: float, where: str, row: Row) -> None:
-        self.path, self.start, self.end, self.where, self.row = path, start, end, where, row
+    number: int
+    path: Path
+    file: Path
+    start: float
+    end: float
+    where: str
+    row: Row
 
 
-def _overlap_of_splits(looks: Sequence[_Look]) -> tuple[_Look, _Look] | None:
-    """The first two stretches in two splits that share a moment, in the order in which they are named."""
-    order = {id(look): i for i, look in enumerate(looks)}
+def _looks(rows: Sequence[Row]) -> list[_Look]:
+    looks: list[_Look] = []
+    problems = []
+    for row in rows:
+        own: set[tuple[Path, float, float]] = set()
+        for view, where in row.located_views():
+            stretch = view.path.resolve(), view.start or 0.0, math.inf if view.end is None else view.end
+            if stretch in own:
+                problems.append(f"{where}: {view.path} is there twice as a view of one event; remove one")
+            own.add(stretch)
+            looks.append(_Look(len(looks), view.path, *stretch, where, row))
+    _refuse(problems)
+    return looks
+
+
+def _as_listed(pairs: Sequence[tuple[_Look, _Look]]) -> list[tuple[_Look, _Look]]:
+    return sorted(pairs, key=lambda pair: pair[1].number)
+
+
+def _moment_in_two_splits(looks: Sequence[_Look]) -> tuple[_Look, _Look] | None:
+    """Two stretches of a file in two splits that share a moment, in the order in which they are named."""
     furthest: dict[str | None, _Look] = {}  # of each split, of the stretches that start before
     for look in sorted(looks, key=lambda look: look.start):
         for split, other in furthest.items():
             if split != look.row.split and look.start < other.end:
-                first, second = sorted((look, other), key=lambda look: order[id(look)])
-                return first, second
+                return (look, other) if look.number < other.number else (other, look)
         before = furthest.get(look.row.split)
         if before is None or look.end > before.end:
             furthest[look.row.split] = look
@@ -259,7 +286,7 @@ def _refuse(problems: Sequence[str]) -> None:
         raise ValueError(_more(problems[0], problems))
 
 
-def _more(first: str, all_of_them: Sequence[str]) -> str:
+def _more(first: str, all_of_them: Sequence[object]) -> str:
     rest = len(all_of_them) - 1
     return f"{first} (and {rest} more like it)" if rest else first
 

@@ -7,6 +7,7 @@ classes, a blank cell is no label at all.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,8 @@ _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _MANY_IDS = 5
 # Fewer different texts are taken for class names, even if every clip has its own.
 _MANY_NAMES = 10
+# A class of so few clips may be a slip for one that has so many times as many.
+_FEW, _OFTEN = 2, 5
 
 
 def names_of(label: Names) -> tuple[str, ...]:
@@ -112,7 +115,8 @@ def _no_classes(rows: Sequence[Row], task: str) -> str:
                     f"numbers such as {label} ({row.where}) are to be measured and not told apart, and "
                     f"regression is not supported"
                 )
-        if len(distinct) >= _MANY_IDS and 2 * len(distinct) > len(labels):
+        singles = sum(count == 1 for count in Counter(labels).values())
+        if len(distinct) >= _MANY_IDS and 2 * len(distinct) > len(labels) and 2 * singles >= len(distinct):
             return (
                 f"{len(distinct)} different numbers in {len(labels)} rows ({', '.join(distinct[:3])} …) are "
                 f"no classes, and regression is not supported"
@@ -133,7 +137,7 @@ def classes_with_few_clips(rows: Sequence[Row]) -> list[str]:
         for row in rows:
             for name in names_of(row.labels[task]):
                 where.setdefault(name, []).append(row.where)
-        slips = {name: meant for name in where if (meant := _meant(name, where))}
+        slips = _slips({name: len(places) for name, places in where.items()})
         for name, meant in slips.items():
             lines.append(
                 f"{where[name][0]}, column {task!r}: {name!r} has {_clips(len(where[name]))} and {meant!r} "
@@ -153,22 +157,20 @@ def _clips(count: int) -> str:
     return f"{count} clip{'s' * (count != 1)}"
 
 
-def _meant(name: str, where: Mapping[str, Sequence[str]]) -> str:
-    """The frequent class of which ``name`` is a slip, or the empty string."""
-    count = len(where[name])
-    for other, rows in where.items():
-        if other == name or len(rows) < count or (len(rows) == count and other > name):
-            continue
-        if _plain(name) and _plain(name) == _plain(other):
-            return other
-        if (
-            count <= 2
-            and len(rows) >= 5 * count
-            and min(len(name), len(other)) > 3
-            and _one_slip(name, other)
-        ):
-            return other
-    return ""
+def _slips(counts: Mapping[str, int]) -> dict[str, str]:
+    """The classes that seem slips for another, and that other: it has more clips, or is named first."""
+    slips: dict[str, str] = {}
+    frequent: dict[str, str] = {}
+    for name in sorted(counts, key=lambda name: -counts[name]):
+        meant = frequent.setdefault(_plain(name) or name, name)
+        if meant != name:
+            slips[name] = meant
+        elif counts[name] <= _FEW:
+            often = (other for other in counts if counts[other] >= _OFTEN * counts[name])
+            meant = next((other for other in often if _one_slip(name, other)), "")
+            if meant:
+                slips[name] = meant
+    return slips
 
 
 def _plain(name: str) -> str:
@@ -178,12 +180,12 @@ def _plain(name: str) -> str:
 def _one_slip(a: str, b: str) -> bool:
     """Whether one letter more, less or different, or two neighbours swapped, make ``b`` of ``a``.
 
-    Numbers do not count: ``take1`` and ``take2`` are two names.
+    Numbers do not count: ``take1`` and ``take2`` are two names. So are short ones, ``up`` and ``us``.
     """
-    if re.sub(r"[0-9]+", "", a) == re.sub(r"[0-9]+", "", b):
-        return False
     if len(a) > len(b):
         a, b = b, a
+    if len(a) < 4 or len(b) > len(a) + 1 or re.sub(r"[0-9]+", "", a) == re.sub(r"[0-9]+", "", b):
+        return False
     start = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), len(a))
     rest_a, rest_b = a[start:], b[start:]
     if len(a) < len(b):

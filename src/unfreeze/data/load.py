@@ -37,7 +37,7 @@ def load_manifest(
             that a module of ``unfreeze.data.formats`` recognises.
         tasks: the tasks to keep; all by default.
         data_format: the name of a format, for a source that looks like another; ``auto`` looks.
-        val_fraction: the share of clips to validate on, where the source names no splits.
+        val_fraction: the share of clips to validate on, where the source names no val.
         folds, fold: validate on this fold (from 1) of so many instead; whatever is not in the test split
             takes part, and every clip is validated in exactly one fold.
         seed: of that automatic split.
@@ -82,10 +82,9 @@ def load_manifest(
         checks.classes_known(rows, names)
     if folds is not None and fold is not None:
         rows = partition.one_fold(path, rows, folds, fold, seed, notes)
-    elif all(row.split is None for row in rows):
-        rows = partition.hold_out(path, rows, val_fraction, seed, notes)
-    else:
-        checks.groups_apart(rows, notes)
+    elif partition.lacks_val(rows):
+        rows = partition.hold_out(path, rows, val_fraction, seed, notes, needed=classes is None)
+    checks.groups_apart(rows, notes)
     if classes is None:
         checks.splits_fit(path, rows, notes, folds=folds is not None)
     index = {task: {name: i for i, name in enumerate(names[task])} for task in names}

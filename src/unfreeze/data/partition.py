@@ -35,23 +35,30 @@ def check_folds(folds: int | None, fold: int | None) -> None:
         raise ValueError(f"--fold {fold} is none of the {folds} folds; choose one from 1 to {folds}")
 
 
-def hold_out(path: Path, rows: Sequence[Row], fraction: float, seed: int, notes: list[str]) -> list[Row]:
-    """The rows with a share of them in val.
+def hold_out(
+    path: Path, rows: Sequence[Row], fraction: float, seed: int, notes: list[str], *, needed: bool = True
+) -> list[Row]:
+    """The rows with a share of them in val, taken of train where they name that; test stays.
+
+    Args:
+        needed: without anything in val the data is of no use.
 
     Raises:
-        ValueError: there is too little to take some of it away.
+        ValueError: there is too little to take some of it away, and it is needed.
     """
-    units = units_of(path, rows)
-    val = choose_val(_labels_by_unit(rows, units), fraction=fraction, seed=seed)
-    grouped = any(row.group is not None for row in rows)
-    if not val:
+    pool = [row for row in rows if row.split != "test"]
+    units = units_of(path, pool)
+    val = choose_val(_labels_by_unit(pool, units), fraction=fraction, seed=seed)
+    grouped = any(row.group is not None for row in pool)
+    if not val and needed:
         what = "group" if grouped else "clip"
         raise ValueError(f"{path}: no class has a second {what} to validate on; add clips")
-    sides = ("val" if unit in val else "train" for unit in units)
-    split = [replace(row, split=side) for row, side in zip(rows, sides, strict=True)]
+    sides = iter(["val" if unit in val else "train" for unit in units])
+    split = [row if row.split == "test" else replace(row, split=next(sides)) for row in rows]
     count = Counter(row.split for row in split)
+    lacking = "val split" if any(row.split for row in rows) else "splits"
     notes.append(
-        f"{path} names no splits: {count['train']} clips to train and {count['val']} to validate on, "
+        f"{path} names no {lacking}: {count['train']} clips to train and {count['val']} to validate on, "
         f"chosen by class {'and group ' if grouped else ''}with seed {seed}"
     )
     for task in rows[0].labels:
@@ -91,6 +98,12 @@ def one_fold(
         f"chosen by class {'and group ' if grouped else ''}with seed {seed}"
     )
     return split
+
+
+def lacks_val(rows: Sequence[Row]) -> bool:
+    """Whether clips to validate on are to be taken of the others: none is in val, and not all are in test."""
+    splits = {row.split for row in rows}
+    return "val" not in splits and splits != {"test"}
 
 
 def units_of(path: Path, rows: Sequence[Row]) -> list[str]:

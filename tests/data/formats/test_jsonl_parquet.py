@@ -42,6 +42,12 @@ def test_values_of_parquet_become_text_and_pandas_gaps_stay_blank(tmp_path):
     assert [row.where for row in table.rows] == ["a.parquet, row 1", "a.parquet, row 2"]
 
 
+def test_a_line_of_json_ends_where_json_says(tmp_path):
+    file = tmp_path / "a.jsonl"
+    file.write_text('{"path": "a.mp4", "m": "x\u2028y"}\r\n', encoding="utf-8")
+    assert jsonl.read(file, None).rows[0].labels == {"m": "x\u2028y"}
+
+
 def test_a_key_that_is_not_there_is_blank(tmp_path):
     file = tmp_path / "a.jsonl"
     file.write_text('{"path": "a.mp4", "m": "x"}\n{"path": "b.mp4", "n": "y"}\n')

@@ -39,7 +39,8 @@ def sheet(file: Path, name: str | None = None, split: str | None = None) -> Shee
     except UnicodeDecodeError as error:
         raise ValueError(f"{file} is not UTF-8 ({error.reason}); save it in UTF-8") from None
     lines: list[tuple[str, Cells]] = []
-    for number, line in enumerate(text.splitlines(), 1):
+    # JSON allows some characters in texts that splitlines takes for line ends
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         where = f"{name}:{number}"

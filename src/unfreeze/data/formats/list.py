@@ -91,12 +91,8 @@ def _lists(folder: Path) -> list[tuple[str, Path]]:
 
 
 def _lines(file: Path, split: str | None, notes: list[str]) -> list[_Line]:
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{file} is not UTF-8 ({error.reason}); save it in UTF-8") from None
     found = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(_read(file), 1):
         if line.strip() and not line.startswith("#"):
             found.append((f"{file.name}:{number}", *_parts(f"{file}:{number}", line.strip())))
     if not found:
@@ -105,6 +101,13 @@ def _lines(file: Path, split: str | None, notes: list[str]) -> list[_Line]:
     if root != file.parent:
         notes.append(f"{file}: its paths are relative to {root}, where the first of them is")
     return [_Line(root / path, label, where, split) for where, path, label in found]
+
+
+def _read(file: Path) -> list[str]:
+    try:
+        return file.read_text(encoding="utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file} is not UTF-8 ({error.reason}); save it in UTF-8") from None
 
 
 def _parts(where: str, line: str) -> tuple[str, str]:
@@ -141,7 +144,7 @@ def _root(folder: Path, first: str) -> Path:
 
 def _class_names(file: Path) -> dict[int, str]:
     """Number -> class name."""
-    lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    lines = [line.strip() for line in _read(file) if line.strip()]
     if not lines:
         raise ValueError(f"{file} is empty; write one class name per line, or remove it")
     numbered = [re.fullmatch(r"([0-9]+)[\s,]+(.+)", line) for line in lines]

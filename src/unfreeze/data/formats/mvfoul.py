@@ -108,7 +108,7 @@ def _actions(file: Path, tasks: Sequence[str], notes: list[str], problems: list[
     content = _content(file)
     folder = file.parent
     said = folder.name if _is_split(folder.name) else str(content.get("Set") or "")
-    actions: Mapping[str, Any] = content["Actions"]
+    actions: Mapping[str, Mapping[str, Any]] = content["Actions"]
     if _is_challenge(said):
         notes.append(f"{file}: the {len(actions)} actions of the challenge have no labels and are left aside")
         return []
@@ -139,8 +139,11 @@ def _content(file: Path) -> dict[str, Any]:
         content = json.loads(file.read_text(encoding="utf-8-sig"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{file} is no valid JSON ({error}); unpack the data set anew") from None
-    if not isinstance(content, dict) or not isinstance(content.get("Actions"), dict):
-        raise ValueError(f"{file} has no 'Actions', so it is none of SoccerNet-MVFoul; name its folder")
+    actions = content.get("Actions") if isinstance(content, dict) else None
+    if not isinstance(actions, dict) or not all(isinstance(action, dict) for action in actions.values()):
+        raise ValueError(
+            f"{file} has no 'Actions', so it is not SoccerNet-MVFoul's; name another with --data_format"
+        )
     return content
 
 
