@@ -110,6 +110,14 @@ def test_what_looks_like_two_formats_asks_for_one(tmp_path):
     assert len(load_manifest(tmp_path, data_format="csv").samples) == 5
 
 
+@pytest.mark.parametrize("name", ["train.csv", "metadata.csv", "metadata.jsonl", "classes.txt", "val.txt"])
+def test_tables_of_other_tools_in_a_folder_of_classes_do_not_matter(tmp_path, name):
+    root = as_folder(tmp_path)
+    (root / name).write_text("label,youtube_id,time_start\nrun,abc,3\n")
+    assert recognise(root) is get("folder")
+    assert len(load_manifest(root).samples) == 5
+
+
 def test_a_folder_of_classes_may_hold_a_list_beside_and_be_forced(tmp_path):
     root = as_folder(tmp_path)
     (root / "train.txt").write_text("train/run/a.mp4 run\n")

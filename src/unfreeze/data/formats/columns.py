@@ -62,7 +62,7 @@ def files_of(source: Path, suffixes: Sequence[str], *, forced: bool) -> list[tup
     named = {path.stem.lower(): path for path in tables if path.stem.lower() in _STEMS}
     if "labels" in named:
         return [(named["labels"], None)]
-    if "train" in named:
+    if "train" in named and (forced or names_files(named["train"])):
         return [(path, split_named(stem)) for stem, path in named.items()]
     if forced and len(tables) == 1:
         return [(tables[0], None)]
@@ -72,6 +72,15 @@ def files_of(source: Path, suffixes: Sequence[str], *, forced: bool) -> list[tup
             f"{source} has no labels{suffixes[0]} and no train{suffixes[0]}{there}; name the file"
         )
     return []
+
+
+def names_files(file: Path) -> bool:
+    """Whether the first line of a text file names a column of files: other tools write tables too."""
+    if file.suffix.lower() in (".parquet", ".pq"):
+        return True
+    with file.open("rb") as opened:
+        first = opened.readline().replace(b"\0", b"")  # UTF-16 is readable without its zero bytes
+    return any(name.encode() in first for name in (*PATHS, "views"))
 
 
 def text_of(value: object, where: str, column: str) -> Names:

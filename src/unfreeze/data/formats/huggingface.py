@@ -27,7 +27,7 @@ _READERS: dict[str, Callable[[Path, str, str | None], Sheet]] = {
 
 
 def recognises(source: Path) -> bool:
-    return source.is_dir() and bool(_files(source))
+    return source.is_dir() and any(columns.names_files(file) for file, _ in _files(source)[:1])
 
 
 def read(source: Path, tasks: Sequence[str] | None) -> Table:
