@@ -113,6 +113,17 @@ def test_a_label_of_one_task_in_two_groups_is_always_trained(groups, folds, seed
     assert all(len(within) > 1 for label, within in members.items() if count[label] > 1)
 
 
+def test_the_last_group_of_a_label_avoids_the_only_fold_that_has_it():
+    people = {
+        "ann": Counter({("o", "c"): 4, ("m", "d"): 2}),
+        "bob": Counter({("o", "c"): 2, ("m", "b"): 1}),
+        "cy": Counter({("m", "c"): 3, ("o", "a"): 3}),
+    }
+    for seed in range(10):
+        found = choose_folds(people, folds=2, seed=seed)
+        assert found["ann"] != found["bob"]
+
+
 def test_folds_of_groups_are_stratified():
     """60 people with 5 clips each, whose classes differ in frequency."""
     people = {str(i): Counter({("label", "abc"[i % 3]): 3, ("label", "d"): 2}) for i in range(60)}
