@@ -29,8 +29,7 @@ class ClipCache:
 
     Args:
         folder: of the entries; it is made.
-        limit: of the folder, in bytes. As many processes as write at the same instant may pass it by an entry
-            each if another one was killed between reserving room and using it.
+        limit: of the folder, in bytes. Processes that write at the same instant may pass it by an entry each.
 
     Raises:
         OSError: the folder cannot be made or written to.

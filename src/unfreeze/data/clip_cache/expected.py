@@ -66,4 +66,4 @@ def expect(
 def entry_bytes(frames: int, width: int, height: int, side: int) -> int:
     """Of ``frames`` frames whose shorter side is made ``side`` pixels, unless it is shorter already."""
     scale = min(side / min(width, height), 1.0)
-    return frames * 3 * round(width * scale) * round(height * scale)
+    return frames * 3 * int(width * scale) * int(height * scale)

@@ -1,9 +1,10 @@
 """A folder of entries whose size stays within a limit, whoever writes to it at the same time.
 
 The file ``size`` holds the sum of all files' sizes and is the lock under which it changes: room is reserved
-there before an entry is written. Where the sum would pass the limit, the folder is scanned, which also
-corrects what killed processes reserved, and entries make room that no one has used since this run began, the
-least recently used first.
+there before an entry is written. Where the sum would pass the limit, the folder is scanned, and entries make
+room that no one has used since this run began, the least recently used first. The scan forgets what was
+reserved and not written: that of killed processes for good, and that of others who are about to write, by
+which the limit may be passed: by an entry for each of them.
 
 What this run uses itself is never evicted by it. Every epoch uses every clip once, in another order, so the
 least recently used is rather the next to be wanted; a cache that replaces it hits less often than one that
