@@ -197,6 +197,6 @@ def open_cache(choice: Choice) -> ClipCache | None:
         return None
     if choice.where == "disk":
         return ClipCache(choice.folder, choice.limit)
-    cache = ClipCache(ram.new_folder(), choice.limit)
+    cache = ClipCache(ram.new_folder(ram.TMPFS), choice.limit)
     cache.own()
     return cache

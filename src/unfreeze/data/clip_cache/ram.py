@@ -15,7 +15,7 @@ TMPFS = Path("/dev/shm")
 _PREFIX = "unfreeze-clips"
 
 
-def new_folder(root: Path = TMPFS) -> Path:
+def new_folder(root: Path) -> Path:
     """The path of this process's own folder; those of processes that are no more are removed first."""
     sweep(root)
     stem = f"{_PREFIX}-{_namespace()}-{os.getpid()}-{_started(os.getpid())}"
@@ -25,7 +25,7 @@ def new_folder(root: Path = TMPFS) -> Path:
     return path
 
 
-def sweep(root: Path = TMPFS) -> None:
+def sweep(root: Path) -> None:
     """Remove the folders below ``root`` whose process has ended.
 
     A process is told by its number and the moment of its start, as numbers are used again; and one that lives
