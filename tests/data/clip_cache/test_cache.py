@@ -57,7 +57,7 @@ def videos(dataset: ClipDataset, epochs: tuple[int, ...] = (1, 2, 3)) -> Iterato
 
 
 def agree(samples, kept: ClipCache, preprocessing=SPREAD, *, train: bool = True, **options) -> None:
-    """Every clip of three epochs, bit for bit: without a cache, with it, and in another process that has it."""
+    """Every clip of three epochs, bit for bit: without a cache, with it, and where another filled it."""
     plain = ClipDataset(samples, ["a"], preprocessing, train=train, **options)
     cached = ClipDataset(samples, ["a"], preprocessing, train=train, cache=kept, **options)
     again = pickle.loads(pickle.dumps(cached))

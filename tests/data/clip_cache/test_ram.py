@@ -15,16 +15,16 @@ from unfreeze.data.clip_cache import ram
 pytestmark = pytest.mark.skipif(not Path("/proc/self/ns/pid").exists(), reason="needs /proc")
 
 
-def run(code: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", textwrap.dedent(code)], text=True, capture_output=True)
-
-
 def owner_of(root: Path, then: str) -> subprocess.CompletedProcess[str]:
-    return run(
+    """A process that has a folder with an entry, prints its path, and does what ``then`` says."""
+    code = textwrap.dedent(
         f"""
-        import os, signal, sys
+        import importlib.util, os, signal, sys
         from pathlib import Path
-        from unfreeze.data.clip_cache import ram
+        # without the package around it, which imports torch: seconds
+        spec = importlib.util.spec_from_file_location("ram", {ram.__file__!r})
+        ram = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(ram)
         class Owner: pass
         owner = Owner()
         path = ram.new_folder(Path({str(root)!r}))
@@ -35,6 +35,7 @@ def owner_of(root: Path, then: str) -> subprocess.CompletedProcess[str]:
         {then}
         """
     )
+    return subprocess.run([sys.executable, "-c", code], text=True, capture_output=True)
 
 
 @pytest.mark.parametrize(
