@@ -1,0 +1,240 @@
+"""What a run will take, in memory and time: measured on a clip or two, and multiplied.
+
+Activations are what autograd really saves for two clips, in the state of freezing in which the strategy has
+most to train; times are those of two clips forward and backward on the device of the run, and of the data
+set's own items (``unfreeze.training.trial``). So they hold for this machine, "about": a busy machine, an
+allocator's fragments and cuDNN's workspaces are not in them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from unfreeze.data import ClipDataset, ClipLoader
+from unfreeze.data.clip_cache import choose, expect, measure_room
+from unfreeze.data.decode import VideoInfo
+from unfreeze.data.manifest import View
+from unfreeze.data.survey import Survey
+from unfreeze.data.transforms import training_side
+from unfreeze.history import EpochRecord, History, Mode
+from unfreeze.strategies import Strategy
+from unfreeze.strategies.base import BlockInfo, Decision
+from unfreeze.training.assembly import Assembly
+from unfreeze.training.config import TrainConfig
+from unfreeze.training.trial import collated, state_per_weight, timed_items, try_clips
+
+_STALLED = 0.5  # a monitored metric that never improves: strategies that wait for a plateau thaw the soonest
+_WORKER = 150 * 10**6  # bytes that a decoding process has for itself, beside its clips
+_AHEAD = 3  # batches per worker: two that wait (DataLoader's prefetch_factor) and the one that is made
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """About what a run takes. Bytes and seconds, each with what it rests on.
+
+    Attributes:
+        ram: of all processes together, and on the CPU of the model too.
+        device: of the model and its training, on the device.
+        device_per_clip: the part of ``device`` that grows with the batch, for one clip.
+        free: bytes that the device (or the machine) has free now; None where that cannot be told.
+        epoch: seconds of the first epoch, and of the one in which most trains.
+        heaviest: that epoch's number, from 1.
+        clips_per_second: in the heaviest epoch, forward and backward alone.
+        decode_per_clip: seconds in which one process makes a training clip.
+        run: seconds of all epochs, at most.
+    """
+
+    ram: int
+    ram_basis: str
+    device: int
+    device_per_clip: int
+    device_basis: str
+    free: int | None
+    epoch: tuple[float, float]
+    heaviest: int
+    clips_per_second: float
+    decode_per_clip: float
+    epoch_basis: str
+    run: float
+    clip_cache: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return asdict(self) | {"epoch": list(self.epoch)}
+
+    def batch_that_fits(self, batch_size: int, share: float = 0.8) -> int:
+        """The largest half, quarter, … of ``batch_size`` that leaves some of the device's memory free."""
+        fixed = self.device - batch_size * self.device_per_clip
+        while self.free is not None and batch_size > 1:
+            if fixed + batch_size * self.device_per_clip <= share * self.free:
+                break
+            batch_size = max(batch_size // 2, 1)
+        return batch_size
+
+
+def estimate(
+    made: Assembly,
+    config: TrainConfig,
+    strategy: Strategy,
+    loaders: tuple[ClipLoader, ClipLoader],
+    survey: Survey,
+    *,
+    mode: Mode,
+) -> Estimate:
+    """What the run of ``config`` will take on the device that the model is on.
+
+    Its model and freezer are used up: they end in the heaviest epoch.
+
+    Args:
+        made: as ``assemble`` makes it, before its first epoch.
+        config: with epochs resolved.
+        loaders: of training and validation, as ``make_loaders`` makes them, without a cache.
+    """
+    train, val = (loader.dataset for loader in loaders)
+    assert config.epochs is not None, "epochs are resolved before"
+    plan = dry_run(strategy, made, config.epochs, config.monitor, mode)
+    sizes = made.freezer.anatomy.sizes(made.model)
+    load = [sum(sizes[name] for name in decision.trainable) for decision in plan]
+    heaviest = 1 + max(range(len(plan)), key=lambda i: load[i])
+    ever = {name for decision in plan for name in decision.trainable}
+
+    count = min(2, len(train))
+    decode, items = timed_items(train, count)
+    clips = collated(train, items)
+    made.freezer.start_epoch()
+    first = most = try_clips(made.model, clips, config.precision)
+    if heaviest > 1:
+        while made.freezer.start_epoch().epoch < heaviest:
+            made.freezer.end_epoch(signals=None, **{config.monitor: _STALLED})
+        most = try_clips(made.model, clips, config.precision)
+
+    heads = sum(sizes[part.name] for part in made.freezer.anatomy.heads)
+    weights = sum(t.numel() * t.element_size() for t in (*made.model.parameters(), *made.model.buffers()))
+    gradients = 4 * (load[heaviest - 1] + heads)
+    state = round(4 * (sum(sizes[name] for name in ever) + heads) * state_per_weight(config))
+    per_clip = round(most.saved / count) + clips["video"].nbytes // count
+    device = weights + gradients + state + config.batch_size * per_clip
+
+    device_type = next(made.model.parameters()).device.type
+    evaluated = len(val) * val.copies
+    seconds = tuple(
+        _epoch(
+            compute=len(train) * m.step / count + evaluated * m.forward / count,
+            data=(len(train) + len(val)) * decode,
+            workers=config.workers,
+            shared=device_type == "cpu",
+        )
+        for m in (first, most)
+    )
+    resident, decoding = _resident(), _decoding_bytes(train, survey)
+    ahead = config.workers * (
+        _WORKER + decoding + _AHEAD * config.batch_size * clips["video"].nbytes // count
+    )
+    views = [view for sample in (*train.samples, *val.samples) for view in sample.views]
+    expected = expect(views, training_side(train.preprocessing), info=_info(survey))
+    cache = choose(config.clip_cache, expected, measure_room(), epochs=config.epochs, gb=config.clip_cache_gb)
+    kept = min(expected.bytes, cache.limit) if cache.where == "ram" else 0
+    on_cpu = device if device_type == "cpu" else 0
+    where = "the strategy" if not plan[heaviest - 1].measured else "the strategy if the metric never improves"
+    return Estimate(
+        ram=resident + ahead + kept + on_cpu,
+        ram_basis=(
+            f"this process {in_bytes(resident)}, {config.workers} workers with {_AHEAD} batches of "
+            f"{config.batch_size} clips each {in_bytes(ahead)}, clip cache {in_bytes(kept)}"
+            + (f", model {in_bytes(on_cpu)}" if on_cpu else "")
+        ),
+        device=device,
+        device_per_clip=per_clip,
+        device_basis=(
+            f"weights {in_bytes(weights)}, gradients {in_bytes(gradients)}, {config.optimizer} "
+            f"{in_bytes(state)}, {config.batch_size} clips of {in_bytes(per_clip)} (measured on {count}), in "
+            f"epoch {heaviest} of {config.epochs}, when {where} trains most"
+        ),
+        free=_free(device_type),
+        epoch=(seconds[0], seconds[1]),
+        heaviest=heaviest,
+        clips_per_second=count / most.step,
+        decode_per_clip=decode,
+        epoch_basis=(
+            f"{len(train)} training clips of {in_seconds(most.step / count)} forward and backward and "
+            f"{in_seconds(decode)} to decode, {evaluated} of {in_seconds(most.forward / count)} to evaluate, "
+            f"measured on {count} clips on {device_type}; the clip cache is not counted on"
+        ),
+        run=config.epochs * max(seconds),
+        clip_cache=cache.line,
+    )
+
+
+def dry_run(
+    strategy: Strategy, made: Assembly, epochs: int, monitor: str, mode: Mode
+) -> tuple[Decision, ...]:
+    """The decisions of all epochs, were the monitored metric never to improve."""
+    sizes = made.freezer.anatomy.sizes(made.model)
+    blocks = [BlockInfo(part.name, sizes[part.name]) for part in made.freezer.anatomy.blocks]
+    history, plan = History(monitor=monitor, mode=mode), []
+    for epoch in range(1, epochs + 1):
+        plan.append(strategy.decide(history, blocks))
+        history = history.append(EpochRecord(epoch, plan[-1].trainable, {monitor: _STALLED}, {}))
+    return tuple(plan)
+
+
+def _epoch(*, compute: float, data: float, workers: int, shared: bool) -> float:
+    """Seconds of an epoch: decoding goes on beside computing, where that does not need the same cores."""
+    data /= max(min(workers, _cores()), 1)
+    return compute + data if shared or workers == 0 else max(compute, data)
+
+
+def _decoding_bytes(dataset: ClipDataset, survey: Survey) -> int:
+    """Bytes of the frames of a clip at their full size, twice: while they are made small, both are there."""
+    pixels = max((r.width * r.height for r in survey.reports.values() if r.ok), default=0)
+    return 2 * 3 * pixels * dataset.preprocessing.frames
+
+
+def _info(survey: Survey) -> Callable[[View], VideoInfo]:
+    def of(view: View) -> VideoInfo:
+        r = survey.reports[view.path]
+        end = r.seconds if view.end is None else min(view.end, r.seconds)
+        seconds = max(end - (view.start or 0.0), 0.0)
+        return VideoInfo(max(round(seconds * r.fps), 1), r.fps, max(r.width, 1), max(r.height, 1), seconds)
+
+    return of
+
+
+def _resident() -> int:
+    """Bytes of memory that this process has now."""
+    statm = Path("/proc/self/statm")
+    if statm.is_file():
+        return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return 500 * 10**6  # Python with torch and a model
+
+
+def _free(device_type: str) -> int | None:
+    if device_type == "cuda":
+        return torch.cuda.mem_get_info()[0]
+    meminfo = Path("/proc/meminfo")
+    if not meminfo.is_file():
+        return None
+    lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
+    return int(lines["MemAvailable"].split()[0]) * 1024
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def in_bytes(count: float) -> str:
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            break
+        count /= 1000
+    return f"{count:.0f} {unit}" if count >= 10 or unit == "bytes" else f"{count:.1f} {unit}"
+
+
+def in_seconds(seconds: float) -> str:
+    return f"{1000 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
