@@ -39,6 +39,7 @@ class Estimate:
     """About what a run takes. Bytes and seconds, each with what it rests on.
 
     Attributes:
+        on: the kind of device: ``cpu``, ``cuda`` or ``mps``.
         ram: of all processes together, and on the CPU of the model too.
         device: of the model and its training, on the device.
         device_per_clip: the part of ``device`` that grows with the batch, for one clip.
@@ -50,6 +51,7 @@ class Estimate:
         run: seconds of all epochs, at most.
     """
 
+    on: str
     ram: int
     ram_basis: str
     device: int
@@ -143,6 +145,7 @@ def estimate(
     on_cpu = device if device_type == "cpu" else 0
     where = "the strategy" if not plan[heaviest - 1].measured else "the strategy if the metric never improves"
     return Estimate(
+        on=device_type,
         ram=resident + ahead + kept + on_cpu,
         ram_basis=(
             f"this process {in_bytes(resident)}, {config.workers} workers with {_AHEAD} batches of "
