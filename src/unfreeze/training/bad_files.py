@@ -16,6 +16,8 @@ from unfreeze.preprocessing import Preprocessing
 from unfreeze.report.console import RunConsole
 from unfreeze.training.config import TrainConfig
 
+# Findings that a run goes on with, and that its user should know of; a group in two splits is noted already.
+_SAID = frozenset({"leak", "conflict", "duplicate", "short", "long"})
 _NAMED = 10  # bad files that are named one by one; there may be thousands
 
 
@@ -56,11 +58,11 @@ def checked(
     samples = [*manifest.split("train"), *manifest.split("val")]
     found = watched_survey(samples, config, console)
     without, notes = without_bad(manifest, found, max_bad=config.max_bad, allow_bad=config.allow_bad or ())
-    if preprocessing is not None:
-        kinds = ("leak", "group_leak", "conflict", "duplicate", "short", "long")
-        for item in findings(found, without, preprocessing).items:
-            if item.kind in kinds:
-                notes.append(_counted(f"{item.title}: {item.lines[0]}", item.lines))
+    notes += [
+        f"Warning: {item.title}: {_counted(item.lines[0], item.lines)}"
+        for item in findings(found, without, preprocessing).items
+        if item.kind in _SAID
+    ]
     return replace(without, notes=(*without.notes, *notes))
 
 

@@ -77,8 +77,8 @@ def _fit(
         )
     elif max(estimate.epoch) > _LONG_EPOCH:
         reasons.append(
-            f"an epoch takes about {in_seconds(max(estimate.epoch))} here; a smaller --model, fewer --frames or "
-            f"a strategy that thaws less would take less"
+            f"an epoch takes about {in_seconds(max(estimate.epoch))} here; a smaller --model, fewer --frames "
+            f"or a strategy that thaws less would take less"
         )
 
 

@@ -85,8 +85,8 @@ class Findings:
         }
 
 
-def findings(survey: Survey, manifest: Manifest, preprocessing: Preprocessing) -> Findings:
-    """What ``survey`` says about ``manifest``, for a model that expects ``preprocessing``.
+def findings(survey: Survey, manifest: Manifest, preprocessing: Preprocessing | None = None) -> Findings:
+    """What ``survey`` says about ``manifest``, for a model that expects ``preprocessing`` where it is given.
 
     Files that the survey does not have are not judged.
     """
@@ -97,8 +97,8 @@ def findings(survey: Survey, manifest: Manifest, preprocessing: Preprocessing) -
         *_outside(uses),
         *_same_content(uses, manifest),
         *_groups(manifest.samples),
-        *_short(uses, preprocessing),
-        *_small(good, preprocessing),
+        *(() if preprocessing is None else _short(uses, preprocessing)),
+        *(() if preprocessing is None else _small(good, preprocessing)),
         *_long(uses),
         *_variable(good, preprocessing),
         *_depths(good),
@@ -267,9 +267,9 @@ def _long(uses: Sequence[_Use]) -> Iterator[Finding]:
         yield Finding("partly_decoded", "note", "decoded in part only", notes)
 
 
-def _variable(good: Sequence[FileReport], p: Preprocessing) -> Iterator[Finding]:
+def _variable(good: Sequence[FileReport], p: Preprocessing | None) -> Iterator[Finding]:
     lines = tuple(f"{r.path}: {r.fps:.2f} frames per second on average" for r in good if r.variable_rate)
-    if lines and p.stride is not None:
+    if lines and p is not None and p.stride is not None:
         title = f"variable frame rate, of which stride {p.stride} takes uneven steps: say --fps instead"
         yield Finding("variable_rate", "warn", title, lines)
     elif lines:

@@ -35,7 +35,7 @@ class Kept:
         except OSError:
             return None
         for mode in _MODES[: _MODES.index(self.mode) + 1]:
-            with suppress(OSError, ValueError, TypeError, KeyError):
+            with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
                 text = self._file(path, about.st_size, about.st_mtime_ns, mode).read_text(encoding="utf-8")
                 return _renamed(FileReport.from_dict(json.loads(text)), path)
         return None
