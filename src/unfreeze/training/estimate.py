@@ -21,6 +21,7 @@ from unfreeze.data.clip_cache import choose, expect, measure_room
 from unfreeze.data.decode import VideoInfo
 from unfreeze.data.manifest import View
 from unfreeze.data.survey import Survey
+from unfreeze.data.survey.examine import hours
 from unfreeze.data.transforms import training_side
 from unfreeze.history import EpochRecord, History, Mode
 from unfreeze.strategies import Strategy
@@ -232,6 +233,7 @@ def _cores() -> int:
 
 
 def in_bytes(count: float) -> str:
+    """A size in words: ``1.5 kB``, ``20 MB``."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if count < 1000 or unit == "GB":
             break
@@ -240,4 +242,7 @@ def in_bytes(count: float) -> str:
 
 
 def in_seconds(seconds: float) -> str:
-    return f"{1000 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
+    """A length of time in words: ``12 ms``, ``14 s``, ``2.5 hours``."""
+    if seconds < 1:
+        return f"{1000 * seconds:.3g} ms"
+    return f"{seconds:.3g} s" if seconds < 60 else hours(seconds)
