@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shlex
@@ -9,6 +10,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from unfreeze.cli import main
@@ -156,6 +158,9 @@ def test_a_changed_file_is_decoded_again(data, capsys):
     assert "Checked 12 files (1 decoded, 11 known from before): 1 is bad" in err
 
 
+CHECKS = importlib.import_module("unfreeze.data.survey.survey")  # the package has its function by that name
+
+
 def crashing(path: Path, beat: object, **how: object) -> FileReport:
     if path.name.startswith("03"):
         os._exit(9)
@@ -163,9 +168,7 @@ def crashing(path: Path, beat: object, **how: object) -> FileReport:
 
 
 def test_a_crashing_decoder_is_a_bad_file(data, capsys, monkeypatch):
-    import importlib
-
-    monkeypatch.setattr(importlib.import_module("unfreeze.data.survey.survey"), "examine", crashing)
+    monkeypatch.setattr(CHECKS, "examine", crashing)
     words = ["check", "--data", str(data), "--max_bad", "1", *QUIET, "--workers", "2"]
     assert main(words) == 1
     assert "the decoder crashes (exit code 9)" in capsys.readouterr().out
@@ -181,6 +184,16 @@ def test_show_draws_a_contact_sheet_and_json_goes_to_a_file(data, capsys, tmp_pa
     assert json.loads(file.read_text())["code"] == 0
     assert "motion" in out
     assert "--show" not in out.splitlines()[-1]
+
+
+def test_a_model_that_does_not_fit_is_said_in_a_line(data, capsys, monkeypatch):
+    def full(*args: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory\nand more")
+
+    monkeypatch.setattr("unfreeze.training.estimate.try_clips", full)
+    found = as_json(capsys, "--data", data, code=2)
+    assert found["stops"].startswith("--model r3d_micro: two clips of 8 frames do not fit")
+    assert found["estimate"] is None
 
 
 def test_quick_opens_and_does_not_decode(data, capsys):

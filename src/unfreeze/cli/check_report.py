@@ -27,7 +27,7 @@ def print_report(checked: Checked) -> None:
     _print_estimate(checked.estimate)
     print()
     if checked.stops:
-        print(f"Training would stop: {checked.stops}")
+        print(f"STOP: {checked.stops}")
     for reason in checked.suggestion.reasons:
         print(f"- {reason}")
     print(f"{'Then train' if checked.code == 2 else 'Train'}: {checked.command}")
@@ -77,7 +77,7 @@ def _print_findings(checked: Checked) -> None:
 def _print_estimate(estimate: Estimate | None) -> None:
     print()
     if estimate is None:
-        print("No estimate: without its bad files there is nothing to train on")
+        print("No estimate: no batch could be tried out")
         return
     first, most = (in_seconds(seconds) for seconds in estimate.epoch)
     epoch = most if estimate.heaviest == 1 else f"{first}, and {most} in epoch {estimate.heaviest}"

@@ -81,7 +81,7 @@ def watched_survey(samples: Sequence[Sample], config: TrainConfig, console: RunC
     how = "decoded" if config.check == "full" else "opened"
     known = f", {len(found.reports) - found.fresh} known from before" if found.fresh < files else ""
     console.print(
-        f"Checked {files} files ({found.fresh} {how}{known}): "
+        f"Checked {files} {'file' if files == 1 else 'files'} ({found.fresh} {how}{known}): "
         f"{len(found.bad) or 'none'} {'is' if len(found.bad) == 1 else 'are'} bad"
     )
     return found

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from unfreeze.data import Manifest
 from unfreeze.data.manifest import indices_of
 from unfreeze.data.survey import Findings, Survey, findings
@@ -37,12 +39,18 @@ _LOOKS = 3  # at each clip of the sheet, as training varies it
 
 @dataclass(frozen=True)
 class Checked:
-    """All that the command found out."""
+    """All that was found out.
+
+    Attributes:
+        stops: why not to train like this, in one line, or nothing.
+        estimate: None where no file is left to train on, or the model does not fit.
+        command: to train with, for a shell.
+    """
 
     manifest: Manifest
     survey: Survey
     found: Findings
-    stops: str  # the error that training would end with, or nothing
+    stops: str
     estimate: Estimate | None
     suggestion: Suggestion
     command: str
@@ -108,7 +116,13 @@ def check(
             _draw(config, good, model, Path(show))
             console.print(f"What the model sees: {show}")
         console.print("Trying out a batch")
-        taken = _estimate(config, strategy, good, model, survey)
+        try:
+            taken = _estimate(config, strategy, good, model, survey)
+        except torch.OutOfMemoryError:
+            stops = stops or (
+                f"--model {config.model}: two clips of {model.preprocessing.frames} frames do not fit into "
+                f"the memory of the device; choose a smaller model or fewer --frames"
+            )
     suggestion = suggest(config, manifest, survey, found, model.preprocessing, taken)
     text = shlex.join(command(program, words, suggestion)[1:])
     return Checked(manifest, survey, found, stops, taken, suggestion, f"{program} {text}".strip())

@@ -119,10 +119,11 @@ def estimate(
 
     heads = sum(sizes[part.name] for part in made.freezer.anatomy.heads)
     weights = sum(t.numel() * t.element_size() for t in (*made.model.parameters(), *made.model.buffers()))
+    average = weights if config.ema is not None else 0
     gradients = 4 * (load[heaviest - 1] + heads)
     state = round(4 * (sum(sizes[name] for name in ever) + heads) * state_per_weight(config))
     per_clip = round(most.saved / count) + clips["video"].nbytes // count
-    device = weights + gradients + state + config.batch_size * per_clip
+    device = weights + average + gradients + state + config.batch_size * per_clip
 
     device_type = next(made.model.parameters()).device.type
     evaluated = len(val) * val.copies
@@ -156,9 +157,10 @@ def estimate(
         device=device,
         device_per_clip=per_clip,
         device_basis=(
-            f"weights {in_bytes(weights)}, gradients {in_bytes(gradients)}, {config.optimizer} "
-            f"{in_bytes(state)}, {config.batch_size} clips of {in_bytes(per_clip)} (measured on {count}), in "
-            f"epoch {heaviest} of {config.epochs}, when {where} trains most"
+            f"weights {in_bytes(weights + average)}{' with their average' if average else ''}, gradients "
+            f"{in_bytes(gradients)}, {config.optimizer} {in_bytes(state)}, {config.batch_size} clips of "
+            f"{in_bytes(per_clip)} (measured on {count}), in epoch {heaviest} of {config.epochs}, when {where} "
+            f"trains most"
         ),
         free=_free(device_type),
         epoch=(seconds[0], seconds[1]),

@@ -87,6 +87,15 @@ def test_the_same_content_under_two_names(sample, first, second, expected):
     assert [item.kind for item in found.items] == expected
 
 
+def test_thousands_of_stretches_of_one_file(sample):
+    spread = replace(CLIP, fps=None)
+    stretches = [sample(A, start=float(i), end=i + 1.0) for i in range(3000)]
+    assert judge(stretches, [report("a.mp4", seconds=3000.0)], spread).items == ()
+    again = sample(A, start=77.5, end=77.9, label=1)
+    found = judge([*stretches, again], [report("a.mp4", seconds=3000.0)], spread)
+    assert kinds(found) == [("conflict", "warn")]
+
+
 def test_empty_and_unreadable_files_are_no_duplicates_of_each_other(sample):
     bad = {"trouble": "empty", "error": "x", "digest": "same"}
     found = judge([sample(A), sample(B, split="val")], [report("a.mp4", **bad), report("b.mp4", **bad)])

@@ -17,6 +17,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Generic, TypeVar
 
+import torch
+
 J = TypeVar("J")
 R = TypeVar("R")
 Beat = Callable[[], None]
@@ -133,6 +135,7 @@ def _buried(crew: list[_Worker[J]], worker: _Worker[J], *, silent: bool) -> tupl
 def _serve(work: Work[Any, Any], pipe: Connection) -> None:
     # Ctrl-C reaches every process of the terminal; the parent ends in order, and its workers with it
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)  # as in the loader's workers: a forked process has no other threads
     last = time.monotonic()
 
     def beat() -> None:

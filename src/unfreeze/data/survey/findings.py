@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import combinations
 from typing import Any, Literal
 
 from unfreeze.data.manifest import SPLITS, Manifest, Sample, View
@@ -179,7 +178,7 @@ def _same_content(uses: Sequence[_Use], manifest: Manifest) -> Iterator[Finding]
     for same in by_content.values():
         if len(same) < 2:
             continue
-        pairs = [(a, b) for a, b in combinations(same, 2) if min(a.end, b.end) > max(a.begin, b.begin)]
+        pairs = _overlapping(same)
         if pair := next(((a, b) for a, b in pairs if a.sample.split != b.sample.split), None):
             a, b = pair
             leaks.append(
@@ -197,6 +196,20 @@ def _same_content(uses: Sequence[_Use], manifest: Manifest) -> Iterator[Finding]
         yield Finding("conflict", "warn", "same content, other labels", tuple(conflicts))
     if twice:
         yield Finding("duplicate", "warn", "same content under several names", tuple(twice))
+
+
+def _overlapping(uses: Sequence[_Use]) -> list[tuple[_Use, _Use]]:
+    """The pairs that share moments, in the order of the manifest; a long file may have thousands of views."""
+    order = {id(use): i for i, use in enumerate(uses)}
+    pairs: list[tuple[_Use, _Use]] = []
+    going_on: list[_Use] = []
+    for use in sorted(uses, key=lambda use: use.begin):
+        going_on = [other for other in going_on if other.end > use.begin]
+        if use.end > use.begin:
+            pairs += [(other, use) for other in going_on]
+            going_on.append(use)
+    ordered = [(a, b) if order[id(a)] < order[id(b)] else (b, a) for a, b in pairs]
+    return sorted(ordered, key=lambda pair: (order[id(pair[0])], order[id(pair[1])]))
 
 
 def _conflict(a: _Use, b: _Use, manifest: Manifest) -> str:
