@@ -13,6 +13,7 @@ from unfreeze.training.checkpoint import (
     describe_model,
     load_checkpoint,
     load_for_inference,
+    rebuild_model,
     save_checkpoint,
 )
 
@@ -44,6 +45,64 @@ def test_the_file_alone_brings_the_model_back(tmp_path, model):
     with torch.no_grad():
         for task, logits in model(clips).items():
             assert torch.equal(found(clips)[task], logits)
+
+
+@pytest.mark.parametrize("views", ["mean", "max", "attention"])
+def test_it_says_how_views_are_pooled_and_what_the_labels_are_like(tmp_path, views):
+    torch.manual_seed(0)
+    model = build_model(
+        "r3d_micro",
+        TASKS,
+        weights="none",
+        multilabel={"colour"},
+        views=views,
+        dropout=0.3,
+        clip={"frames": 6, "stride": 2, "short": "wrap"},
+    ).eval()
+    counts = {"motion": {"left": 3, "right": 0}, "colour": {"red": 1, "green": 1, "blue": 5}}
+    described = describe_model(model, "r3d_micro", dissect(model).to_dict(), class_counts=counts)
+    path = tmp_path / "best.pt"
+    save_checkpoint(path, content(model) | {"model": described})
+    found, about = load_for_inference(path)
+    assert about["model"]["class_counts"] == counts
+    assert found.multilabel == {"colour"}
+    assert found.views == views
+    assert found.dropout.p == 0.3
+    assert found.preprocessing == model.preprocessing
+    assert (found.preprocessing.stride, found.preprocessing.short) == (2, "wrap")
+    clips, mask = torch.randn(2, 2, 3, 6, 48, 48), torch.tensor([[True, True], [True, False]])
+    with torch.no_grad():
+        for task, logits in model(clips, mask).items():
+            assert torch.equal(found(clips, mask)[task], logits)
+
+
+def test_a_file_from_before_there_were_views_and_multilabel_tasks(tmp_path, model):
+    """Nothing that it lacks is needed: what it does not say was so in all models of its time."""
+    old = content(model)
+    for key in ("multilabel", "views", "dropout", "class_counts"):
+        del old["model"][key]
+    for key in ("stride", "short"):
+        del old["model"]["preprocessing"][key]
+    path = tmp_path / "best.pt"
+    save_checkpoint(path, old)
+    found, _ = load_for_inference(path)
+    assert (found.multilabel, found.views, found.dropout.p) == (frozenset(), "mean", model.dropout.p)
+    assert found.preprocessing == model.preprocessing
+    assert all(torch.equal(value, model.state_dict()[name]) for name, value in found.state_dict().items())
+
+
+def test_averages_classify_and_the_weights_themselves_train_on(tmp_path, model):
+    name = "heads.motion.weight"
+    average = torch.full_like(model.state_dict()[name], 7.0)
+    described = describe_model(model, "r3d_micro", {}, ema={name: average})
+    path = tmp_path / "last.pt"
+    save_checkpoint(path, content(model) | {"model": described})
+    used, about = load_for_inference(path)
+    trained = rebuild_model(about, path)
+    assert torch.equal(used.state_dict()[name], average)
+    for key, value in model.state_dict().items():
+        assert torch.equal(trained.state_dict()[key], value)
+        assert key == name or torch.equal(used.state_dict()[key], value)
 
 
 def test_is_plain_data(tmp_path, model):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from unfreeze.models import build_model
 from unfreeze.preprocessing import Preprocessing
@@ -26,20 +27,35 @@ FORMAT = 1
 _KEYS = frozenset({"format", "version", "model", "config", "strategy", "epoch", "rows", "best"})
 
 
-def describe_model(model: VideoClassifier, name: str, anatomy: Mapping[str, Any]) -> dict[str, Any]:
+def describe_model(
+    model: VideoClassifier,
+    name: str,
+    anatomy: Mapping[str, Any],
+    *,
+    class_counts: Mapping[str, Mapping[str, int]] | None = None,
+    ema: Mapping[str, Tensor] | None = None,
+) -> dict[str, Any]:
     """The part of a checkpoint that says which model it is, weights included.
 
     Args:
         name: the backbone's name, as in ``--model``.
         anatomy: ``Anatomy.to_dict()``.
+        class_counts: task -> class -> training clips.
+        ema: averages of parameters, by name, where they are kept: what classifies, as ``model`` itself goes
+            on training. A model that has its averages already (as in ``best.pt``) needs none.
     """
-    return {
+    described = {
         "name": name,
         "tasks": {task: list(classes) for task, classes in model.tasks.items()},
+        "multilabel": sorted(model.multilabel),
+        "views": model.views,
+        "dropout": model.dropout.p,
         "preprocessing": model.preprocessing.to_dict(),
+        "class_counts": plain(class_counts),
         "anatomy": plain(anatomy),
         "state": model.state_dict(),
     }
+    return described if ema is None else described | {"ema": dict(ema)}
 
 
 def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
@@ -96,26 +112,40 @@ def load_for_inference(path: Path) -> tuple[VideoClassifier, dict[str, Any]]:
     """The trained model of a checkpoint, in evaluation mode, and the checkpoint's content.
 
     ``model.tasks`` are the class names and ``model.preprocessing`` says what clips must look like; nothing
-    but the file is needed.
+    but the file is needed. Where weights were averaged, these are the averages.
 
     Raises:
         ValueError: it is damaged, or no checkpoint of this package.
         OSError: it cannot be read.
     """
     content = load_checkpoint(path)
-    return rebuild_model(content, path).eval(), content
+    return rebuild_model(content, path, averaged=True).eval(), content
 
 
-def rebuild_model(content: Mapping[str, Any], path: Path) -> VideoClassifier:
+def rebuild_model(content: Mapping[str, Any], path: Path, *, averaged: bool = False) -> VideoClassifier:
     """The model that a checkpoint describes, with its weights and preprocessing.
 
+    Args:
+        path: for the message.
+        averaged: with the averages in place of what was averaged, to classify rather than to train on.
+
     Raises:
-        ValueError: the weights do not fit the model of that name; ``path`` is for the message.
+        ValueError: the weights do not fit the model of that name.
     """
     described = content["model"]
-    model = build_model(described["name"], described["tasks"], weights="none", log=lambda _: None)
+    model = build_model(
+        described["name"],
+        described["tasks"],
+        weights="none",
+        log=lambda _: None,
+        # what files of the first version do not say, they could not have otherwise
+        multilabel=described.get("multilabel", ()),
+        views=described.get("views", "mean"),
+        dropout=described.get("dropout"),
+    )
+    averages = described.get("ema", {}) if averaged else {}
     try:
-        model.load_state_dict(described["state"])
+        model.load_state_dict(described["state"] | averages)
     except RuntimeError as error:
         raise ValueError(f"{path}: its weights do not fit {described['name']}: {_reason(error)}") from error
     model.preprocessing = Preprocessing.from_dict(described["preprocessing"])

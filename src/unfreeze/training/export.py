@@ -197,7 +197,7 @@ def _reader(path: Path, model: VideoClassifier, format: str) -> Exported:
     """The model in the file, as somebody else would load it."""
     if format == "torch":
         return torch.export.load(path).module()
-    import onnxruntime  # type: ignore[import-untyped]
+    import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
@@ -222,7 +222,6 @@ def _description(
     any_batch: bool,
 ) -> dict[str, Any]:
     packages = ("torch", *_PACKAGES[format])
-    multilabel: frozenset[str] = getattr(model, "multilabel", frozenset())
     return {
         "format": format,
         "model": model.name,
@@ -236,8 +235,8 @@ def _description(
             task: {
                 "name": _output(task) if format == "onnx" else task,
                 "classes": list(classes),
-                "multilabel": task in multilabel,
-                "probabilities": "sigmoid" if task in multilabel else "softmax",
+                "multilabel": task in model.multilabel,
+                "probabilities": "sigmoid" if task in model.multilabel else "softmax",
                 "max_difference": agreement[task].difference,
             }
             for task, classes in model.tasks.items()
