@@ -58,7 +58,9 @@ def test_evaluate_measures_what_training_measured(finished: Path, capsys: pytest
 
 def test_a_run_folder_means_its_best(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = as_json(capsys, "evaluate", "--checkpoint", finished)
-    assert folder == as_json(capsys, "evaluate", "--checkpoint", finished / "best.pt")
+    file = as_json(capsys, "evaluate", "--checkpoint", finished / "best.pt")
+    assert folder.pop("latency").keys() == file.pop("latency").keys()  # which is never the same twice
+    assert folder == file
 
 
 def test_the_table_has_a_row_per_task(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -82,7 +84,7 @@ def test_predict_agrees_with_evaluate(
     finished: Path, clips: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = sorted(clips.parent.glob("*.mp4"))[8:]  # those of the validation split
-    rows = as_json(capsys, "predict", *files, "--checkpoint", finished)
+    rows = as_json(capsys, "predict", *files, "--checkpoint", finished, "--windows", "one")
     assert [row["file"] for row in rows] == [str(file) for file in files]
     right = {"motion": 0, "object": 0}
     for row in rows:
@@ -116,9 +118,9 @@ def test_a_file_that_cannot_be_read_does_not_stop_the_others(
     out, err = run(capsys, *words, code=2)
     assert str(good) in out
     assert out.count("cannot be read") == 2
-    assert [line.startswith("unfreeze: error: ") for line in err.strip().splitlines()] == [True, True]
-    assert "junk.mp4" in err
-    assert "gone.mp4" in err
+    head, *lines = err.splitlines()
+    assert head == "unfreeze: error: 2 of 3 videos cannot be read:"
+    assert [line.split(": ")[0].strip() for line in lines] == [str(junk), str(gone)]
 
 
 def test_what_there_is_to_know_of_the_data_is_said_in_one_line_on_stderr(

@@ -1,4 +1,4 @@
-"""``unfreeze evaluate``: metrics per task of a trained checkpoint."""
+"""``unfreeze evaluate``: what a trained checkpoint gets right, task by task and class by class."""
 
 from __future__ import annotations
 
@@ -8,30 +8,42 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import Any, Literal
 
+from unfreeze.cli.evaluation_folder import EvaluationFolder, default_folder, prediction_lines
 from unfreeze.cli.flags import Group, flags_of
 from unfreeze.cli.parser import parse
-from unfreeze.cli.trained import checkpoint_path, print_table
+from unfreeze.cli.trained import CHECKPOINT_HELP, checkpoint_path, print_table, trained_data
 from unfreeze.options import check_options, option
 
-if TYPE_CHECKING:
-    from unfreeze.data.manifest import Manifest
+SUMMARY = "measure a trained checkpoint, task by task and class by class"
 
-SUMMARY = "measure a trained checkpoint, task by task"
+_MOST_CLASSES = 30  # that a table on the console shows
 
 
 @dataclass(frozen=True)
 class EvaluateConfig:
     """The flags of ``evaluate``."""
 
-    checkpoint: str = option(dataclasses.MISSING, "a run folder (its best.pt) or a checkpoint file")
-    data: str | None = option(None, "a folder of classes or a CSV file (default: what the run trained on)")
+    checkpoint: str = option(dataclasses.MISSING, CHECKPOINT_HELP)
+    data: str | None = option(None, "any data set that train takes (default: what the run trained on)")
+    data_format: str | None = option(
+        None, "what the data is, where that cannot be told by looking at it (default: the run's, or auto)"
+    )
     tasks: tuple[str, ...] | None = option(None, "the tasks to measure (default: all of the model)")
     split: Literal["train", "val", "test", "all"] = option("val", "which clips of the data")
+    eval_clips: int = option(1, "clips of each video whose probabilities are averaged", ge=1)
+    eval_crops: Literal["1", "3"] = option("1", "crops of each such clip: the centre, or both ends too")
+    output: str | None = option(
+        None, "folder for metrics, confusion matrices and predictions (default: beside the checkpoint)"
+    )
     format: Literal["table", "json"] = option("table", "how to print the metrics")
     batch_size: int = option(8, "clips in a batch", ge=1)
     workers: int = option(2, "processes that decode clips; 0 decodes in this process", ge=0)
+    decoder: Literal["auto", "torchcodec", "pyav"] = option(
+        "auto", "auto is torchcodec where it loads, else pyav"
+    )
     device: Literal["auto", "cpu", "cuda", "mps"] = option("auto", "where to compute")
     precision: Literal["fp32", "bf16", "fp16"] = option("fp32", "number format of the forward pass")
 
@@ -40,54 +52,77 @@ class EvaluateConfig:
 
 
 def run(argv: Sequence[str], program: str) -> int:
-    """Print the metrics on stdout; everything else goes to stderr."""
+    """Print the metrics on stdout and write all there is to say; everything else goes to stderr."""
     groups = (Group("evaluation", flags_of(EvaluateConfig)),)
     config = EvaluateConfig(**parse(argv, groups, program=program, description=_description(program)))
 
     # torch takes its time; --help and wrong flags do not wait for it
-
+    from unfreeze.cli.mvfoul import challenge_scores
     from unfreeze.data import ClipDataset, make_loader
+    from unfreeze.data.decode import pick_decoder
     from unfreeze.report.console import RunConsole
     from unfreeze.training.checkpoint import load_for_inference
+    from unfreeze.training.class_report import class_reports
     from unfreeze.training.device import pick_device
     from unfreeze.training.evaluate import evaluate
+    from unfreeze.training.latency import Latency
 
     path = checkpoint_path(config.checkpoint)
     model, content = load_for_inference(path)
     device = pick_device(config.device)
-    manifest = _manifest(config, content, model.tasks)
+    manifest = trained_data(content, model, config.data, tasks=config.tasks, data_format=config.data_format)
     samples = manifest.samples if config.split == "all" else manifest.split(config.split)
     if not samples:
         raise ValueError(
             f"{manifest.source} has no clips in the split {config.split}; choose another with --split"
         )
-    dataset = ClipDataset(samples, model.tasks, model.preprocessing, train=False)
+    dataset = ClipDataset(
+        samples,
+        manifest.tasks,
+        model.preprocessing,
+        train=False,
+        multilabel=manifest.multilabel,
+        eval_clips=config.eval_clips,
+        eval_crops=int(config.eval_crops),
+        decoder=pick_decoder(config.decoder),
+    )
     loader = make_loader(dataset, batch_size=config.batch_size, workers=config.workers)
+    named = Path(config.output) if config.output else default_folder(path, config.split, config.data)
+    folder = EvaluationFolder(named)
     console = RunConsole(sys.stderr)
     for note in manifest.notes:
         console.print(note)
+    latency = Latency(model.to(device), device)
     with console.progress("Evaluating", total=len(loader)) as progress:
         found = evaluate(
-            model.to(device),
-            progress.track(loader),
+            latency,
+            latency.track(progress.track(loader)),
             tasks=list(manifest.tasks),
             device=device,
             precision=config.precision,
+            multilabel=manifest.multilabel,
         )
-    by_task = per_task(found.metrics)
+    reports = class_reports(found, manifest.tasks, manifest.multilabel)
+    scores, further = challenge_scores(found, samples, manifest.tasks)
+    summary: dict[str, Any] = {
+        "checkpoint": str(path),
+        "epoch": content["epoch"],
+        "data": manifest.source,
+        "split": config.split,
+        "clips": len(samples),
+        "metrics": per_task(found.metrics),
+        "intervals": {task: {"balanced_accuracy": report["interval"]} for task, report in reports.items()},
+        "classes": {task: report["classes"] for task, report in reports.items()},
+        "confusion": {task: report["confusion"] for task, report in reports.items()},
+        **({"mvfoul": scores} if scores else {}),
+        "latency": latency.summary(),
+        "output": str(folder.path),
+    }
+    folder.write(summary, reports, prediction_lines(found, samples, manifest), further)
     if config.format == "json":
-        about = {
-            "checkpoint": str(path),
-            "epoch": content["epoch"],
-            "data": manifest.source,
-            "split": config.split,
-        }
-        print(json.dumps({**about, "clips": len(samples), "metrics": by_task}, indent=2))
+        print(json.dumps(summary, indent=2))
     else:
-        print(
-            f"{path} (epoch {content['epoch']}) on {len(samples)} clips of {manifest.source}, {config.split}"
-        )
-        _print_table(by_task)
+        _print_summary(summary)
     return 0
 
 
@@ -105,38 +140,64 @@ def per_task(metrics: Mapping[str, float]) -> dict[str, dict[str, float | None]]
     return {**tasks, "mean": mean} if len(tasks) > 1 else tasks
 
 
-def _manifest(
-    config: EvaluateConfig, content: Mapping[str, Any], classes: Mapping[str, Sequence[str]]
-) -> Manifest:
-    """The data to measure on; the automatic split of the run's own data is the run's."""
-    from unfreeze.data import load_manifest
+def _print_summary(summary: Mapping[str, Any]) -> None:
+    print(
+        f"{summary['checkpoint']} (epoch {summary['epoch']}) on {summary['clips']} clips of "
+        f"{summary['data']}, {summary['split']}"
+    )
+    by_task: Mapping[str, Mapping[str, float | None]] = summary["metrics"]
+    names = list(dict.fromkeys(name for metrics in by_task.values() for name in metrics))
+    rows = []
+    for task, metrics in by_task.items():
+        interval = summary["intervals"].get(task, {}).get("balanced_accuracy")
+        between = "" if interval is None else f"{interval['low']:.3f} … {interval['high']:.3f}"
+        rows.append([task, *(_number(metrics[name]) if name in metrics else "" for name in names), between])
+    print_table(["task", *names, "95% of balanced_accuracy"], rows, justify_right=True)
+    for task, classes in summary["classes"].items():
+        print()
+        shown = classes
+        if len(classes) > _MOST_CLASSES:
+            shown = sorted(classes, key=lambda row: (row["recall"] is None, row["recall"]))[:_MOST_CLASSES]
+            print(f"{task}: the {_MOST_CLASSES} of {len(classes)} classes with the lowest recall")
+        cells = [
+            [
+                row["name"],
+                *(_number(row[name]) for name in ("recall", "precision", "f1")),
+                str(row["support"]),
+            ]
+            for row in shown
+        ]
+        print_table([task, "recall", "precision", "f1", "support"], cells, justify_right=True)
+    for name, scores in summary.get("mvfoul", {}).items():
+        values = {kind: _number(of_kind["leaderboard_value"]) for kind, of_kind in scores.items()}
+        both = f"{values['official']} official, {values['corrected']} corrected"
+        print(f"\nMVFoul {name}, leaderboard value: {both}")
+    print(f"\n{_latency_line(summary['latency'])}\nEverything: {summary['output']}")
 
-    trained = content["config"]
-    return load_manifest(
-        config.data if config.data is not None else trained["data"],
-        tasks=config.tasks,
-        val_fraction=trained["val_fraction"],
-        seed=trained["seed"],
-        classes=classes,
+
+def _latency_line(latency: Mapping[str, Any]) -> str:
+    model, whole = latency["model_ms_per_clip"], latency["end_to_end_ms_per_clip"]
+    return (
+        f"Milliseconds per clip in batches of {latency['batch_size']} on {latency['device']}: "
+        f"model {model['median']:.1f} (p95 {model['p95']:.1f}), "
+        f"with decoding {whole['median']:.1f} (p95 {whole['p95']:.1f})"
     )
 
 
-def _print_table(by_task: Mapping[str, Mapping[str, float | None]]) -> None:
-    names = list(next(iter(by_task.values())))
-    rows = [
-        [task, *("none" if metrics[name] is None else f"{metrics[name]:.4f}" for name in names)]
-        for task, metrics in by_task.items()
-    ]
-    print_table(["task", *names], rows, justify_right=True)
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{value:.4f}"
 
 
 def _description(program: str) -> str:
     return f"""\
-Measure a trained checkpoint: loss, accuracy, balanced accuracy and macro F1 of each task. Class names,
-preprocessing and the data set come from the checkpoint itself.
+Measure a trained checkpoint: loss, accuracy, balanced accuracy (and where 95% of its bootstrap draws lie) and
+macro F1 of each task; recall, precision and F1 of each class; milliseconds per clip. Confusion matrices (PNG
+and JSON) and all predictions (CSV) go into a folder. Class names, preprocessing and the data come from the
+checkpoint itself.
 
 examples:
-  {program} --checkpoint runs/NAME
+  {program} --checkpoint best
   {program} --checkpoint runs/NAME/best.pt --data more_clips/ --split all
+  {program} --checkpoint runs/NAME --eval_clips 5 --eval_crops 3
   {program} --checkpoint runs/NAME --format json > metrics.json
 """

@@ -57,15 +57,18 @@ def trained_data(
     content: Mapping[str, Any],
     model: VideoClassifier,
     source: str | None = None,
-    **flags: Any,
+    *,
+    tasks: Sequence[str] | None = None,
+    data_format: str | None = None,
 ) -> Manifest:
     """The data set ``source``, or the run's own, seen with the classes of the model.
 
-    An automatic split is cut as the run cut it, so that its validation clips are those of the run.
+    An automatic split is cut as the run cut it, so that the validation clips of its own data are the run's.
 
     Args:
         content: of the checkpoint.
-        flags: further arguments of ``load_manifest``.
+        tasks: those to keep; all of the model by default.
+        data_format: see ``load_manifest``; None is the run's for its own data, else ``auto``.
 
     Raises:
         ValueError: the data does not fit the model.
@@ -74,12 +77,17 @@ def trained_data(
     from unfreeze.data import load_manifest
 
     trained = content["config"]
+    own = source is None
     return load_manifest(
-        source if source is not None else trained["data"],
+        trained["data"] if source is None else source,
+        tasks=tasks,
+        data_format=data_format or (trained.get("data_format", "auto") if own else "auto"),
         val_fraction=trained["val_fraction"],
+        folds=trained.get("folds") if own else None,
+        fold=trained.get("fold") if own else None,
         seed=trained["seed"],
         classes=model.tasks,
-        **flags,
+        multilabel=model.multilabel,
     )
 
 

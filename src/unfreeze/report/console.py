@@ -81,9 +81,9 @@ class BatchProgress:
             yield batch
             self.advance()
 
-    def advance(self) -> None:
-        """One more is done."""
-        self._bar.advance(self._task)
+    def advance(self, amount: float = 1) -> None:
+        """One more is done, or a part of one."""
+        self._bar.advance(self._task, amount)
         self._draw()
 
     def show(self, *, loss: float, clips_per_second: float, waiting: float) -> None:
@@ -94,7 +94,10 @@ class BatchProgress:
             clips_per_second: since the epoch began.
             waiting: the share (0 … 1) of the time spent waiting for data.
         """
-        news = f"loss {loss:.3g}  {clips_per_second:.3g} clips/s  {100 * waiting:.0f}% data wait"
+        self.tell(f"loss {loss:.3g}  {clips_per_second:.3g} clips/s  {100 * waiting:.0f}% data wait")
+
+    def tell(self, news: str) -> None:
+        """Anything else beside the bar."""
         self._bar.update(self._task, news=news)
         self._draw()
 
