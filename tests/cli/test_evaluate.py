@@ -18,6 +18,11 @@ from unfreeze.training.checkpoint import FORMAT, describe_model, save_checkpoint
 QUIET = ("--workers", "0", "--device", "cpu")
 
 
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNFREEZE_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
 def run(capsys: pytest.CaptureFixture[str], *words: object, code: int = 0) -> tuple[str, str]:
     capsys.readouterr()
     assert main(["evaluate", *map(str, words), *QUIET]) == code
@@ -223,11 +228,29 @@ def test_mvfoul_has_the_challenges_metric_and_predictions(
     assert "mvfoul" not in alone
 
 
+def test_a_bad_file_may_be_left_out_by_name(
+    finished: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = [Path(shutil.copy(path, tmp_path)) for path in sorted(clips.parent.glob("*.mp4"))[:3]]
+    (tmp_path / "junk.mp4").write_bytes(b"no video")
+    names = [*(path.name for path in good), "junk.mp4"]
+    lines = ["path,motion,object,split", *(f"{name},left,disc,val" for name in names)]
+    (tmp_path / "some.csv").write_text("\n".join(lines) + "\n")
+    words = ("--checkpoint", finished, "--data", tmp_path / "some.csv", "--output", tmp_path / "out")
+    assert "junk.mp4" in run(capsys, *words, code=2)[1]
+    out, err = run(capsys, *words, "--allow_bad", "junk.mp4", good[0].name, "--format", "json")
+    assert json.loads(out)["clips"] == 3
+    assert len(rows_of(tmp_path / "out" / "predictions.csv")) == 3
+    assert err.count("\n") == 1
+    assert "junk.mp4" in err
+
+
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
         (["--data", "{junk}"], ["junk.mp4", "cannot be decoded"]),
         (["--data", "{clips}", "--data_format", "foler"], ["'foler'", "did you mean 'folder'?"]),
+        (["--data", "{junk}", "--allow_bad", "junk.mp4"], ["all clips of the split val are bad", "junk.mp4"]),
         (["--eval_clips", "0"], ["--eval_clips must be at least 1"]),
         (["--eval_crops", "2"], ["--eval_crops: expected one of 1, 3"]),
         (["--decoder", "decord"], ["--decoder: expected one of auto, torchcodec, pyav"]),

@@ -9,13 +9,16 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from unfreeze.cli.evaluation_folder import EvaluationFolder, default_folder, prediction_lines
 from unfreeze.cli.flags import Group, flags_of
 from unfreeze.cli.parser import parse
 from unfreeze.cli.trained import CHECKPOINT_HELP, checkpoint_path, print_table, trained_data
 from unfreeze.options import check_options, option
+
+if TYPE_CHECKING:
+    from unfreeze.data import Sample, View
 
 SUMMARY = "measure a trained checkpoint, task by task and class by class"
 
@@ -35,6 +38,9 @@ class EvaluateConfig:
     split: Literal["train", "val", "test", "all"] = option("val", "which clips of the data")
     eval_clips: int = option(1, "clips of each video whose probabilities are averaged", ge=1)
     eval_crops: Literal["1", "3"] = option("1", "crops of each such clip: the centre, or both ends too")
+    allow_bad: tuple[str, ...] | None = option(
+        None, "bad files that are left out, by name (default: for the run's own data, what the run allowed)"
+    )
     output: str | None = option(
         None, "folder for metrics, confusion matrices and predictions (default: beside the checkpoint)"
     )
@@ -76,6 +82,13 @@ def run(argv: Sequence[str], program: str) -> int:
         raise ValueError(
             f"{manifest.source} has no clips in the split {config.split}; choose another with --split"
         )
+    decoder = pick_decoder(config.decoder)
+    allowed = config.allow_bad
+    if allowed is None and config.data is None:
+        allowed = content["config"].get("allow_bad")
+    samples, left_out = _without_bad(samples, allowed or (), decoder, config.workers)
+    if not samples:
+        raise ValueError(f"{manifest.source}: all clips of the split {config.split} are bad: {left_out[0]}")
     dataset = ClipDataset(
         samples,
         manifest.tasks,
@@ -84,13 +97,13 @@ def run(argv: Sequence[str], program: str) -> int:
         multilabel=manifest.multilabel,
         eval_clips=config.eval_clips,
         eval_crops=int(config.eval_crops),
-        decoder=pick_decoder(config.decoder),
+        decoder=decoder,
     )
     loader = make_loader(dataset, batch_size=config.batch_size, workers=config.workers)
     named = Path(config.output) if config.output else default_folder(path, config.split, config.data)
     folder = EvaluationFolder(named)
     console = RunConsole(sys.stderr)
-    for note in manifest.notes:
+    for note in (*manifest.notes, *left_out):
         console.print(note)
     latency = Latency(model.to(device), device)
     with console.progress("Evaluating", total=len(loader)) as progress:
@@ -124,6 +137,41 @@ def run(argv: Sequence[str], program: str) -> int:
     else:
         _print_summary(summary)
     return 0
+
+
+def _without_bad(
+    samples: Sequence[Sample], allowed: Sequence[str], decoder: str, workers: int
+) -> tuple[tuple[Sample, ...], list[str]]:
+    """``samples`` without the views that are bad and may be, and a line for each of these.
+
+    Training judges files in the same way, so a run is measured on what it was validated on.
+    """
+    from unfreeze.data.survey import outside, survey
+
+    def named(view: View) -> bool:
+        return any(
+            name == view.path.name or Path(name).absolute() == view.path.absolute() for name in allowed
+        )
+
+    doubtful = [sample for sample in samples if any(map(named, sample.views))]
+    if not doubtful:
+        return tuple(samples), []
+    reports = survey(doubtful, decoder=decoder, workers=workers).reports
+    left: list[Sample] = []
+    lines: list[str] = []
+    for sample in samples:
+        views = []
+        for view in sample.views:
+            why = None
+            if named(view):
+                why = reports[view.path].error or outside(sample, view, reports[view.path])
+            if why:
+                lines.append(f"bad file, left out as --allow_bad says: {why}")
+            else:
+                views.append(view)
+        if views:
+            left.append(dataclasses.replace(sample, views=tuple(views)))
+    return tuple(left), lines
 
 
 def per_task(metrics: Mapping[str, float]) -> dict[str, dict[str, float | None]]:
