@@ -159,8 +159,8 @@ def estimate(
         device_basis=(
             f"weights {in_bytes(weights + average)}{' with their average' if average else ''}, gradients "
             f"{in_bytes(gradients)}, {config.optimizer} {in_bytes(state)}, {config.batch_size} clips of "
-            f"{in_bytes(per_clip)} (measured on {count}), in epoch {heaviest} of {config.epochs}, when {where} "
-            f"trains most"
+            f"{in_bytes(per_clip)} (measured on {count}), in epoch {heaviest} of {config.epochs}, when "
+            f"{where} trains most"
         ),
         free=_free(device_type),
         epoch=(seconds[0], seconds[1]),

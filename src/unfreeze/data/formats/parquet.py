@@ -31,7 +31,7 @@ def sheet(file: Path, name: str | None = None, split: str | None = None) -> Shee
     """
     name = name or file.name
     try:
-        from pyarrow import ArrowInvalid, parquet  # type: ignore
+        from pyarrow import ArrowInvalid, parquet
     except ImportError:
         raise ValueError(f"reading {file} needs pyarrow: pip install 'unfreeze[parquet]'") from None
     try:
