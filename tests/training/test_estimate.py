@@ -13,7 +13,8 @@ from unfreeze.data import load_manifest
 from unfreeze.data.survey import survey
 from unfreeze.optim import optimizers
 from unfreeze.training import estimate as module
-from unfreeze.training.assembly import assemble, make_loaders, make_model, optimizer_steps
+from unfreeze.training.assembly import assemble, make_model, optimizer_steps
+from unfreeze.training.clips import make_loaders
 from unfreeze.training.config import TrainConfig, resolve
 from unfreeze.training.estimate import Estimate, dry_run, estimate, in_bytes, in_seconds
 from unfreeze.training.trial import saved_bytes, state_per_weight

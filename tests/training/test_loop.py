@@ -13,6 +13,7 @@ from unfreeze.training.loop import train_epoch, windows
 from unfreeze.training.losses import Criterion
 from unfreeze.training.mixing import Mixing
 from unfreeze.training.precision import make_scaler
+from unfreeze.training.step import Stepper
 
 CPU = torch.device("cpu")
 
@@ -75,17 +76,22 @@ def session(loader, model=None, optimizer=torch.optim.SGD, **flags):
     config = TrainConfig(**flags)
     torch.manual_seed(0)
     model = model or TinyVideo()
-    return SimpleNamespace(
-        config=config,
-        epochs=3,
-        device=CPU,
+    made = SimpleNamespace(
         model=model,
         parallel=nn.DataParallel(model) if config.parallel == "dp" else model,
         optimizer=optimizer(model.parameters(), lr=0.1),
         schedule=SimpleNamespace(steps=0, step_batch=lambda: None),
         scaler=make_scaler(CPU, config.precision),
-        criterion=Criterion(label_smoothing=config.label_smoothing),
-        mixing=Mixing(config.mixup, config.cutmix, config.seed),
+    )
+    criterion = Criterion(label_smoothing=config.label_smoothing)
+    mixing = Mixing(config.mixup, config.cutmix, config.seed)
+    return SimpleNamespace(
+        config=config,
+        epochs=3,
+        device=CPU,
+        model=model,
+        made=made,
+        stepper=Stepper(config, CPU, made, criterion, mixing),
         ema=None,
         rows=[],
         train_loader=loader,
@@ -142,7 +148,7 @@ def test_mixed_precision_comes_close_to_fp32(precision, clip):
         session(batches((4, 4, 4)), precision=precision, **flags),
     )
     # the usual scale of 2**16 would overflow in the first step, and that step would rightly be left out
-    mixed.scaler = torch.amp.GradScaler("cpu", init_scale=256.0, enabled=precision == "fp16")
+    mixed.made.scaler = torch.amp.GradScaler("cpu", init_scale=256.0, enabled=precision == "fp16")
     before = weights(exact)
     train_epoch(exact, 1)
     train_epoch(mixed, 1)
@@ -153,20 +159,20 @@ def test_mixed_precision_comes_close_to_fp32(precision, clip):
 
 def test_a_step_that_overflows_is_left_out_by_optimizer_and_schedule():
     s = session(batches((4,)), precision="fp16")
-    s.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40)
+    s.made.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40)
     steps = []
-    s.schedule.step_batch = lambda: steps.append(1)
+    s.made.schedule.step_batch = lambda: steps.append(1)
     before = weights(s)
     train_epoch(s, 1)
     assert torch.equal(weights(s), before)
     assert steps == []
-    assert s.scaler.get_scale() < 2.0**40
+    assert s.made.scaler.get_scale() < 2.0**40
 
 
 def test_the_schedule_steps_with_the_optimizer_not_with_the_batches():
     s = session(batches((2, 2, 2, 2, 2)), accumulate=2)
     steps = []
-    s.schedule.step_batch = lambda: steps.append(1)
+    s.made.schedule.step_batch = lambda: steps.append(1)
     train_epoch(s, 1)
     assert len(steps) == 3
 

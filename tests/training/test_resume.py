@@ -100,7 +100,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(VideoClassifier, "forward", with_dropout)
     monkeypatch.setattr("unfreeze.training.run.plot_run", lambda *files: None)
     monkeypatch.setattr("unfreeze.training.run.plot_reports", lambda *files: None)
-    monkeypatch.setattr("unfreeze.training.loop.autocast", lambda *format: nullcontext())
+    monkeypatch.setattr("unfreeze.training.step.autocast", lambda *format: nullcontext())
     monkeypatch.setattr("unfreeze.training.evaluate.autocast", lambda *format: nullcontext())
 
 

@@ -155,7 +155,7 @@ def test_a_mistake_in_the_flags_alone_is_found_before_any_data_is_touched(
     run, tmp_path, monkeypatch, flags, message
 ):
     monkeypatch.setattr(
-        "unfreeze.training.assembly.load_manifest", lambda *args, **kwargs: pytest.fail("loaded")
+        "unfreeze.training.clips.load_manifest", lambda *args, **kwargs: pytest.fail("loaded")
     )
     monkeypatch.chdir(tmp_path)
     (tmp_path / "notes.txt").write_text("mine")
@@ -203,7 +203,7 @@ def test_the_demo_is_rendered_in_front_of_the_users_eyes(run, console, clips, mo
         return load_manifest(clips, **flags)
 
     ticks = []
-    monkeypatch.setattr("unfreeze.training.assembly.load_manifest", render_first)
+    monkeypatch.setattr("unfreeze.training.clips.load_manifest", render_first)
     console.advance = lambda: ticks.append(1)
     run(epochs=1, data="demo")
     assert console.text.startswith("Rendering the 3 clips of the demo, this once\n")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from unfreeze.cli.flags import Group, flags_of
 from unfreeze.cli.parser import parse
 from unfreeze.cli.strategy import choose, is_strategy_flag
-from unfreeze.cli.train import _without_moot, groups
+from unfreeze.cli.train import groups, without_moot
 from unfreeze.cli.trained import print_table
 from unfreeze.options import check_options, option
 from unfreeze.strategies import Strategy
@@ -105,7 +105,7 @@ def requested(argv: Sequence[str], program: str) -> tuple[LrConfig, TrainConfig,
     )
     names = {flag.name for flag in own}
     test = LrConfig(**{name: value for name, value in given.items() if name in names})
-    of_run = _without_moot({name: value for name, value in given.items() if name not in names}, argv)
+    of_run = without_moot({name: value for name, value in given.items() if name not in names}, argv)
     config = TrainConfig(**{name: value for name, value in of_run.items() if not is_strategy_flag(name)})
     return test, config, choose(of_run)
 

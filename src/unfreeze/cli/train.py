@@ -76,12 +76,12 @@ def requested(argv: Sequence[str], program: str) -> tuple[TrainConfig, Strategy]
                 "leave it out, or start a new run"
             )
         given = _parse(["--config", str(saved), *words], program)
-    given = _without_moot(given, words)
+    given = without_moot(given, words)
     own = {name: value for name, value in given.items() if not is_strategy_flag(name)}
     return TrainConfig(**own), choose(given)
 
 
-def _without_moot(given: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
+def without_moot(given: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
     """The flags without those of a config file that broader words on the command line overrule."""
     spoken = {word.split("=")[0].split(".")[0].removeprefix("--") for word in words if word.startswith("--")}
     moot = {"head_lr", "backbone_lr"} if "lr" in spoken else set()

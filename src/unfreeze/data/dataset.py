@@ -157,7 +157,7 @@ class ClipDataset(Dataset[Item]):
     def frames(self, epoch: int, index: int) -> list[torch.Tensor]:
         """What ``dataset[epoch, index]`` is made of: (T, C, H, W) uint8 for every view, before it is varied.
 
-        In evaluation with several clips T is that of all of them.
+        In evaluation they are resized, and with several clips T is that of all of them.
         """
         sample = self.samples[index]
         views = (
@@ -213,7 +213,7 @@ class ClipDataset(Dataset[Item]):
         return views
 
     def _evaluation_frames(self, view: View) -> torch.Tensor:
-        """(clips x T, C, H, W), always the same, as large as they are."""
+        """(clips x T, C, H, W), always the same, resized as the model expects."""
 
         def make() -> DecodedVideo:
             chosen: list[tuple[list[float], VideoInfo]] = []
@@ -223,12 +223,16 @@ class ClipDataset(Dataset[Item]):
                 return chosen[0][0]
 
             frames = read_frames(view.path, times, start=view.start, end=view.end, decoder=self.decoder)
+            frames = self._plain.resize(_by_pixel(frames))
             return DecodedVideo(frames, np.asarray(chosen[0][0]), chosen[0][1])
 
         kept = None
         if self.cache is not None:
             p = self.preprocessing
-            recipe = f"{self._eval_clips} clips of {p.frames}, fps {p.fps}, stride {p.stride}, {p.short}"
+            recipe = (
+                f"{self._eval_clips} clips of {p.frames}, fps {p.fps}, stride {p.stride}, {p.short}, "
+                f"resized to {p.resize}, {p.interpolation}"
+            )
             kept = self.cache.video(view, recipe, make, decoder=self.decoder, whole=False)
         return _by_pixel((make() if kept is None else kept).frames)
 

@@ -17,15 +17,9 @@ from unfreeze.models import VideoClassifier
 from unfreeze.report.console import RunConsole
 from unfreeze.report.contact_sheet import SheetClip, Strip, contact_sheet, pictures
 from unfreeze.strategies import Strategy
-from unfreeze.training.assembly import (
-    assemble,
-    load_data,
-    make_dataset,
-    make_loaders,
-    make_model,
-    optimizer_steps,
-)
+from unfreeze.training.assembly import assemble, make_model, optimizer_steps
 from unfreeze.training.bad_files import most_bad, watched_survey, without_bad
+from unfreeze.training.clips import load_data, make_dataset, make_loaders
 from unfreeze.training.config import TrainConfig
 from unfreeze.training.device import pick_device
 from unfreeze.training.early import check_early
@@ -143,7 +137,7 @@ def _estimate(
 ) -> Estimate:
     device = pick_device(config.device)
     mode = check_monitor(config.monitor, tuple(manifest.tasks), manifest.multilabel)
-    loaders = make_loaders(config, manifest, model, device)
+    loaders = make_loaders(config, manifest, model.preprocessing, device)
     steps = optimizer_steps(loaders[0], config)
     made = assemble(config, strategy, model, device, mode=mode, steps_per_epoch=steps)
     return estimate(made, config, strategy, loaders, survey, mode=mode)
@@ -151,8 +145,10 @@ def _estimate(
 
 def _draw(config: TrainConfig, manifest: Manifest, model: VideoClassifier, path: Path) -> None:
     """The contact sheet: a few training clips, evenly spread, each as evaluation and as training has it."""
-    dataset = make_dataset(config, manifest, model, "train", train=True)
-    plain = make_dataset(replace(config, eval_clips=1, eval_crops="1"), manifest, model, "train", train=False)
+    dataset = make_dataset(config, manifest, model.preprocessing, "train", train=True)
+    plain = make_dataset(
+        replace(config, eval_clips=1, eval_crops="1"), manifest, model.preprocessing, "train", train=False
+    )
     count = len(dataset)
     clips = []
     for index in sorted({round(i * (count - 1) / max(_CLIPS_SHOWN - 1, 1)) for i in range(_CLIPS_SHOWN)}):

@@ -13,34 +13,19 @@ from unfreeze.report.console import RunConsole
 from unfreeze.report.plot import plot_run
 from unfreeze.report.table import summary_table
 from unfreeze.strategies import Strategy
-from unfreeze.training.assembly import (
-    assemble,
-    data_lines,
-    evaluation_loader,
-    load_data,
-    make_cache,
-    make_loaders,
-    make_model,
-    optimizer_steps,
-)
-from unfreeze.training.balance import plan_balance, prior_lines, sample_weights
 from unfreeze.training.board import Board
 from unfreeze.training.checkpoint import load_checkpoint, rebuild_model
 from unfreeze.training.config import TrainConfig, resolve, resolved
 from unfreeze.training.device import pick_device
 from unfreeze.training.early import check_early
 from unfreeze.training.ema import Ema
-from unfreeze.training.head_init import init_heads
 from unfreeze.training.interrupt import Interrupt, Interrupted
 from unfreeze.training.loop import fit
-from unfreeze.training.losses import build_criterion
-from unfreeze.training.metrics import check_monitor
-from unfreeze.training.mixing import Mixing
+from unfreeze.training.prepare import prepare, read_data
 from unfreeze.training.resume import check_data, check_flags, check_length, fingerprint
 from unfreeze.training.rundir import RunDir, explained, find_run
-from unfreeze.training.seeding import deterministic, seed_epoch
+from unfreeze.training.seeding import deterministic
 from unfreeze.training.session import Session
-from unfreeze.training.task_weights import task_weights
 
 
 @dataclass(frozen=True)
@@ -104,43 +89,23 @@ def build(config: TrainConfig, strategy: Strategy, device: torch.device, console
         before = load_checkpoint(run_dir.last)
         check_flags(config, strategy, before)
 
-    manifest = load_data(config, console)
-    for line in data_lines(manifest, config):
-        say(line)
-    mode = check_monitor(config.monitor, tuple(manifest.tasks), manifest.multilabel)
-    balance = plan_balance(config, manifest.tasks)
-    task_weights(config.task_weights, tuple(manifest.tasks), ())  # refuses what does not fit the tasks
-    if before is not None:
-        check_data(manifest, before)
-
-    seed_epoch(config.seed, 0)  # fresh heads are random
+    manifest = read_data(config, console, say)
+    model, done = None, 0
     if run_dir is not None and before is not None:
+        check_data(manifest, before)
         model = rebuild_model(before, run_dir.last)  # the file that --weights named may be gone by now
-    else:
-        model = make_model(config, manifest, say)
+        done = len(before["rows"])
     assert config.epochs is not None, "epochs are resolved before"
-    epochs_to_come = config.epochs - (0 if before is None else len(before["rows"]))
-    cache, line = make_cache(config, manifest, model.preprocessing, epochs=epochs_to_come)
-    say(line)
-    train_loader, val_loader = make_loaders(
-        config, manifest, model, device, cache=cache, weights=sample_weights(balance, manifest)
+    ready = prepare(
+        config, strategy, manifest, device, console, say, epochs=config.epochs - done, model=model
     )
-    for line in prior_lines(balance, manifest):
-        say(line)
-    steps_per_epoch = optimizer_steps(train_loader, config)
-    made = assemble(config, strategy, model, device, mode=mode, steps_per_epoch=steps_per_epoch)
-    if before is None and config.head_init != "random":
-        clips = evaluation_loader(config, manifest, model, device, "train", cache=cache)
-        with console.progress("Heads from class means", total=len(clips)) as progress:
-            init_heads(
-                model, config.head_init, progress.track(clips), device=device, precision=config.precision
-            )
+    made = ready.made
     ema = None if config.ema is None else Ema(made.parallel, config.ema, made.freezer.anatomy)
 
     rows: list[dict[str, Any]] = []
     best = None
     if run_dir is not None and before is not None:
-        check_length(config, before, made.rates, steps_per_epoch=steps_per_epoch, mode=mode)
+        check_length(config, before, made.rates, steps_per_epoch=ready.steps_per_epoch, mode=ready.mode)
         state = before["training"]
         made.freezer.load_state_dict(state["freezer"])
         made.optimizer.load_state_dict(state["optimizer"])
@@ -159,19 +124,13 @@ def build(config: TrainConfig, strategy: Strategy, device: torch.device, console
         config=config,
         strategy=strategy,
         device=device,
-        model=model,
-        parallel=made.parallel,
-        freezer=made.freezer,
-        optimizer=made.optimizer,
-        schedule=made.schedule,
-        scaler=made.scaler,
-        criterion=build_criterion(balance, manifest, config.label_smoothing),
-        mixing=Mixing(config.mixup, config.cutmix, config.seed),
+        made=made,
+        stepper=ready.stepper,
         ema=ema,
-        cache=cache,
-        train_loader=train_loader,
-        val_loader=val_loader,
-        mode=mode,
+        cache=ready.cache,
+        train_loader=ready.train_loader,
+        val_loader=ready.val_loader,
+        mode=ready.mode,
         data=fingerprint(manifest),
         class_counts={task: manifest.counts(task, "train") for task in manifest.tasks},
         run_dir=run_dir,

@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
-from torch import nn
 
 from unfreeze import __version__
 from unfreeze.data.clip_cache import ClipCache
@@ -20,6 +19,7 @@ from unfreeze.report.console import RunConsole
 from unfreeze.report.lines import epoch_lines, params_lines, transition_lines
 from unfreeze.report.record import epoch_record
 from unfreeze.strategies import Strategy
+from unfreeze.training.assembly import Assembly
 from unfreeze.training.board import Board
 from unfreeze.training.checkpoint import FORMAT, describe_model, save_checkpoint
 from unfreeze.training.class_report import class_reports
@@ -28,9 +28,8 @@ from unfreeze.training.early_stopping import stopped_early
 from unfreeze.training.ema import Ema
 from unfreeze.training.evaluate import Evaluation
 from unfreeze.training.interrupt import Interrupt
-from unfreeze.training.losses import Criterion
-from unfreeze.training.mixing import Mixing
 from unfreeze.training.rundir import RunDir, explained
+from unfreeze.training.step import Stepper
 from unfreeze.training.tally import Trained
 from unfreeze.training.time_limit import out_of_time, parse_time_limit
 
@@ -40,9 +39,8 @@ class Session:
     """The parts of a run; ``run.py`` builds it, ``loop.py`` works with it.
 
     Attributes:
-        model: the bare model.
-        parallel: what batches go through: the model, or an ``nn.DataParallel`` of it.
-        criterion: the training loss of every task.
+        made: the model and what trains it.
+        stepper: takes optimizer steps.
         ema: averages of the weights, which are what is evaluated and saved as the best; or None.
         cache: of decoded clips, or None.
         mode: ``max`` or ``min``, for the monitored metric.
@@ -55,14 +53,8 @@ class Session:
     config: TrainConfig
     strategy: Strategy
     device: torch.device
-    model: VideoClassifier
-    parallel: nn.Module
-    freezer: Freezer
-    optimizer: torch.optim.Optimizer
-    schedule: Any
-    scaler: torch.amp.GradScaler
-    criterion: Criterion
-    mixing: Mixing
+    made: Assembly
+    stepper: Stepper
     ema: Ema | None
     cache: ClipCache | None
     train_loader: Any
@@ -82,6 +74,14 @@ class Session:
     def epochs(self) -> int:
         assert self.config.epochs is not None, "epochs are resolved before a session is built"
         return self.config.epochs
+
+    @property
+    def model(self) -> VideoClassifier:
+        return self.made.model
+
+    @property
+    def freezer(self) -> Freezer:
+        return self.made.freezer
 
     def say(self, lines: Sequence[str]) -> None:
         """Lines for the user, on the console and in ``train.log``."""
@@ -168,9 +168,9 @@ class Session:
         """``last.pt``: the run as it stands after ``rows``, with all that going on needs."""
         state = {
             "freezer": self.freezer.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
-            "scaler": self.scaler.state_dict(),
+            "optimizer": self.made.optimizer.state_dict(),
+            "schedule": self.made.schedule.state_dict(),
+            "scaler": self.made.scaler.state_dict(),
             "ema": None if self.ema is None else self.ema.state_dict(),
         }
         save_checkpoint(self.run_dir.last, self._content() | {"training": state})

@@ -12,6 +12,9 @@ from unfreeze.preprocessing import Preprocessing
 class EvaluationTransform:
     """Resize, crop, normalise: (T, C, H, W) uint8 -> (crops, C, T, H, W) float32.
 
+    ``resize`` is the first part of it, (T, C, H, W) uint8 -> the same, whose result is worth keeping: what it
+    gave passes through it unchanged.
+
     Args:
         preprocessing: what the model expects.
         crops: 1 is the centre; 3 are the beginning, the centre and the end along the side that has more to
@@ -27,12 +30,12 @@ class EvaluationTransform:
             raise ValueError(f"eval_crops must be 1 or 3, not {crops!r}")
         self.crops = crops
         self._size = preprocessing.crop
-        self._resize = resize(preprocessing)
+        self.resize = resize(preprocessing)
         self._centre = v2.CenterCrop(list(preprocessing.crop))
         self._normalise = normalise(preprocessing)
 
     def __call__(self, clip: torch.Tensor) -> torch.Tensor:
-        clip = self._resize(clip)
+        clip = self.resize(clip)
         crops = [self._centre(clip)]
         if self.crops == 3:
             begin, end = self._ends(clip)
