@@ -71,3 +71,23 @@ def test_the_interval_of_a_median(monkeypatch: pytest.MonkeyPatch) -> None:
     machinery = importlib.import_module("machinery")
     low, middle, high = machinery.interval([0.0, 0.01, 0.02, 0.03, 1.0])
     assert low < middle == 0.02 < high
+
+
+@pytest.fixture
+def decoding(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    module = importlib.import_module("decoding")
+    monkeypatch.setattr(module, "SIZE", (64, 48))
+    monkeypatch.setattr(module, "FRAMES", 8)
+    return module
+
+
+def test_every_way_to_keep_clips_gives_the_same_bits(decoding: ModuleType, tmp_path: Path) -> None:
+    setting = decoding.Setting(clips=3, rounds=1, epochs=2, clip_ms=0.1)
+    samples = decoding.write_clips(tmp_path / "clips", setting.clips)
+    waits = decoding.data_wait(samples, setting, tmp_path)  # asserts it
+    assert all(len(epochs) == 2 for [epochs] in waits.values())
+    assert all(0 <= epoch.share <= 1 for [epochs] in waits.values() for epoch in epochs)
+    rows = decoding.report({"pyav, 1 worker": [2.0, 4.0]}, waits, setting).splitlines()
+    assert rows[2] == "| pyav, 1 worker | 48 | 3.0 | 1.00 |"
+    assert [row.split(" | ")[0] for row in rows[6:11]] == [f"| {arm}" for arm in waits]
