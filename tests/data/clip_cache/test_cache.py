@@ -19,6 +19,7 @@ from unfreeze.preprocessing import Preprocessing
 
 SPREAD = Preprocessing(frames=4, resize=20, crop=(16, 16), mean=(0.5,) * 3, std=(0.2,) * 3)
 WINDOW = Preprocessing(frames=4, resize=20, crop=(16, 16), mean=(0.5,) * 3, std=(0.2,) * 3, fps=10)
+EXACTLY = Preprocessing(frames=4, resize=(20, 31), crop=(16, 16), mean=(0.5,) * 3, std=(0.2,) * 3)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +77,7 @@ def test_training_with_and_without_a_cache_agrees_in_every_bit(samples, kept, pr
     assert len(list(kept.folder.glob("*.clip"))) == count
 
 
-@pytest.mark.parametrize("preprocessing", [SPREAD, WINDOW], ids=["spread", "window"])
+@pytest.mark.parametrize("preprocessing", [SPREAD, WINDOW, EXACTLY], ids=["spread", "window", "exactly"])
 @pytest.mark.parametrize("copies", [{}, {"eval_clips": 2, "eval_crops": 3}], ids=["one", "several"])
 def test_evaluation_agrees_too_and_keeps_just_its_frames(samples, kept, preprocessing, copies):
     agree(samples, kept, preprocessing, train=False, **copies)
@@ -85,6 +86,7 @@ def test_evaluation_agrees_too_and_keeps_just_its_frames(samples, kept, preproce
         found = entry.read(path, lambda _: False)
         assert found is not None
         assert len(found.frames) == frames
+        assert min(found.frames.shape[-2:]) == 20
 
 
 @pytest.mark.parametrize("decoder", ["pyav", "torchcodec"])
