@@ -294,4 +294,4 @@ def test_the_frames_that_an_item_is_made_of(noisy):
     assert min(frames[0].shape[2:]) == training_side(SPREAD)
     assert not torch.equal(frames[0], dataset.frames(4, 0)[0])
     evaluated = ClipDataset([viewed(noisy, 2)], [], SPREAD, train=False).frames(1, 0)
-    assert [f.shape for f in evaluated] == [(4, 3, 64, 96)] * 2
+    assert [f.shape for f in evaluated] == [(4, 3, 24, 36)] * 2  # resized, not yet cropped

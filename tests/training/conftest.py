@@ -21,14 +21,16 @@ CLIPS = [
 ]
 
 
-def write_clip(path: Path, motion: str, colour: str, frames: int = 16, side: int = 64) -> None:
+def write_clip(
+    path: Path, motion: str, colour: str, frames: int = 16, side: int = 64, ground: int = 30
+) -> None:
     """A bright square that walks over a dark ground."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=16)
         stream.width = stream.height = side
         stream.pix_fmt = "yuv420p"
         for t in range(frames):
-            picture = np.full((side, side, 3), 30, dtype=np.uint8)
+            picture = np.full((side, side, 3), ground, dtype=np.uint8)
             x = 2 * t if motion == "right" else side - 18 - 2 * t
             picture[20:36, x : x + 16, 2 if colour == "blue" else 0] = 220
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
@@ -43,7 +45,7 @@ def clips(tmp_path_factory) -> Path:
         writer = csv.writer(file)
         writer.writerow(["path", "split", "motion", "colour"])
         for number, (motion, colour, split) in enumerate(CLIPS):
-            write_clip(folder / f"{number}.mp4", motion, colour)
+            write_clip(folder / f"{number}.mp4", motion, colour, ground=30 + number)
             writer.writerow([f"{number}.mp4", split, motion, colour])
     return folder / "labels.csv"
 

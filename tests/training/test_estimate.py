@@ -35,7 +35,7 @@ def prepare(clips, tmp_path):
         manifest = load_manifest(config.data)
         device = torch.device("cpu")
         model = make_model(config, manifest, lambda line: None)
-        loaders = make_loaders(config, manifest, model, device)
+        loaders = make_loaders(config, manifest, model.preprocessing, device)
         steps = optimizer_steps(loaders[0], config)
         made = assemble(config, strategy, model, device, mode="max", steps_per_epoch=steps)
         found = survey(manifest.samples, workers=0, root=tmp_path)

@@ -40,12 +40,12 @@ def trials(monkeypatch) -> list[Trial]:
         def __init__(self, *args: Any) -> None:
             super().__init__(*args)
             made.append(self)
-            self.before = {n: p.detach().clone() for n, p in self.made.model.named_parameters()}
+            self.before = {n: p.detach().clone() for n, p in self.stepper.made.model.named_parameters()}
             self.rates: list[list[float]] = []
 
         def step(self, rate: float) -> float:
             loss = super().step(rate)
-            self.rates.append([group["lr"] for group in self.made.optimizer.param_groups])
+            self.rates.append([group["lr"] for group in self.stepper.made.optimizer.param_groups])
             return loss
 
     monkeypatch.setattr(lr_finder, "Trial", Watched)
@@ -53,7 +53,7 @@ def trials(monkeypatch) -> list[Trial]:
 
 
 def moved(trial: Any) -> set[str]:
-    now = trial.made.model.named_parameters()
+    now = trial.stepper.made.model.named_parameters()
     return {
         n.removeprefix("backbone.").split(".conv")[0] for n, p in now if not torch.equal(p, trial.before[n])
     }
