@@ -82,7 +82,7 @@ def test_the_table_for_people(data, capsys):
         "12 of 32x32",
     ):
         assert word in out
-    assert "Checked 12 files (12 decoded): none are bad" in err
+    assert "Checked 12 files (12 decoded): none is bad" in err
     assert f"Train: unfreeze train --data {data}" in out.splitlines()[-1]
     _, err = check(capsys, "--data", data)
     assert "(0 decoded, 12 known from before)" in err

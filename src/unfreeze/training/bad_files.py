@@ -58,6 +58,7 @@ def checked(
     samples = [*manifest.split("train"), *manifest.split("val")]
     found = watched_survey(samples, config, console)
     without, notes = without_bad(manifest, found, max_bad=config.max_bad, allow_bad=config.allow_bad or ())
+    notes.insert(0, survey_line(found))
     notes += [
         f"Warning: {item.title}: {_counted(item.lines[0], item.lines)}"
         for item in findings(found, without, preprocessing).items
@@ -71,20 +72,22 @@ def watched_survey(samples: Sequence[Sample], config: TrainConfig, console: RunC
     assert config.check != "none", "there is nothing to look at"
     files = len({view.path for sample in samples for view in sample.views})
     with console.progress("Checking files", files) as bar:
-        found = survey(
+        return survey(
             samples,
             mode=config.check,
             decoder=pick_decoder(config.decoder),
             workers=config.workers,
             progress=lambda done, total: bar.advance(),
         )
-    how = "decoded" if config.check == "full" else "opened"
-    known = f", {len(found.reports) - found.fresh} known from before" if found.fresh < files else ""
-    console.print(
-        f"Checked {files} {'file' if files == 1 else 'files'} ({found.fresh} {how}{known}): "
-        f"{len(found.bad) or 'none'} {'is' if len(found.bad) == 1 else 'are'} bad"
-    )
-    return found
+
+
+def survey_line(found: Survey) -> str:
+    """What was looked at, in a line for the log."""
+    files = len(found.reports)
+    how = "decoded" if found.mode == "full" else "opened"
+    known = f", {files - found.fresh} known from before" if found.fresh < files else ""
+    bad = f"{len(found.bad)} {'is' if len(found.bad) == 1 else 'are'} bad" if found.bad else "none is bad"
+    return f"Checked {files} {'file' if files == 1 else 'files'} ({found.fresh} {how}{known}): {bad}"
 
 
 def without_bad(
