@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from unfreeze.cli import main
+from unfreeze.cli.prediction_file import PredictionFile
 from unfreeze.data import load_manifest
 from unfreeze.training.checkpoint import load_for_inference, save_checkpoint
 
@@ -183,6 +184,27 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(
     assert f"{0 if cut == 0 else 1} videos, {4 if cut == 0 else 3} were there already" in out
     assert output.read_bytes() == whole
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, "videos"])
+
+
+def test_after_ctrl_c_the_file_has_what_was_done(
+    finished: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:  # type: ignore[no-untyped-def]
+    whole = PredictionFile.append
+
+    def stopped(self: PredictionFile, rows: Any) -> None:
+        whole(self, rows)
+        if len(rows_of(self.path)) == 2:
+            raise KeyboardInterrupt
+
+    output = tmp_path / "out.csv"
+    words = (folder, "--checkpoint", finished, "--output", output)
+    monkeypatch.setattr(PredictionFile, "append", stopped)
+    _, err = run(capsys, *words, code=130)
+    assert f"{output} has what was done; go on with --resume" in err
+    monkeypatch.undo()
+    out, _ = run(capsys, *words, "--resume")
+    assert "2 videos, 2 were there already" in out
+    assert len(rows_of(output)) == 4
 
 
 def test_only_what_is_new_in_the_folder_is_classified(

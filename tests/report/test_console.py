@@ -121,6 +121,21 @@ def test_a_terminal_sees_how_far_the_epoch_is_and_how_it_goes():
 
 
 @pytest.mark.usefixtures("_always_drawn")
+def test_parts_of_a_whole_add_up_and_other_news_are_shown():
+    out = Terminal()
+
+    with RunConsole(out).progress("Classifying", total=2) as progress:
+        for _ in range(8):
+            progress.advance(0.25)
+            progress.tell("12 windows/s")
+
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", out.getvalue())
+    assert "1/2" in shown
+    assert "2/2" in shown
+    assert "12 windows/s" in shown
+
+
+@pytest.mark.usefixtures("_always_drawn")
 @pytest.mark.parametrize("columns", [60, 80])
 def test_the_news_fit_into_a_small_terminal(monkeypatch, columns):
     monkeypatch.setenv("COLUMNS", str(columns))

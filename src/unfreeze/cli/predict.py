@@ -106,25 +106,30 @@ def run(argv: Sequence[str], program: str) -> int:
     console = RunConsole(sys.stderr)
     shown: list[dict[str, Any]] = []
     bad: list[str] = []
-    with console.progress("Classifying", total=len(files)) as progress:
-        for found in predict(
-            model.to(device),
-            files,
-            sliding=Sliding(config.windows == "one", config.window_length, config.window_stride),
-            device=device,
-            batch_size=config.batch_size,
-            workers=config.workers,
-            precision=config.precision,
-            decoder=decoder,
-            advance=_Rate(progress),
-        ):
-            if isinstance(found, Unreadable):
-                bad.append(found.reason)
-                shown.append({"file": str(found.path), "error": found.reason})
-            elif written is not None:
-                written.append(list(_rows(found, model, config)))
-            else:
-                shown += [_shown(row, model, config) for row in _rows(found, model, config)]
+    try:
+        with console.progress("Classifying", total=len(files)) as progress:
+            for found in predict(
+                model.to(device),
+                files,
+                sliding=Sliding(config.windows == "one", config.window_length, config.window_stride),
+                device=device,
+                batch_size=config.batch_size,
+                workers=config.workers,
+                precision=config.precision,
+                decoder=decoder,
+                advance=_Rate(progress),
+            ):
+                if isinstance(found, Unreadable):
+                    bad.append(found.reason)
+                    shown.append({"file": str(found.path), "error": found.reason})
+                elif written is not None:
+                    written.append(list(_rows(found, model, config)))
+                else:
+                    shown += [_shown(row, model, config) for row in _rows(found, model, config)]
+    except KeyboardInterrupt:
+        if written is not None:
+            console.print(f"{written.path} has what was done; go on with --resume")
+        raise
     if written is not None:
         before = f", {len(written.done)} were there already" if written.done else ""
         print(f"{written.path}: {len(files) - len(bad)} videos{before}")
