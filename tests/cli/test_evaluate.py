@@ -85,6 +85,20 @@ def test_the_folder_holds_metrics_pictures_and_every_prediction(
             assert row[f"predicted({task})"] == max(values, key=values.__getitem__)
 
 
+def test_averaged_weights_are_what_is_measured(
+    clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """last.pt has both: averages, and weights to train on with."""
+    words = ["--data", clips, "--run_dir", tmp_path / "run", "--epochs", "2", "--batch_size", "4", *QUIET]
+    assert main(["train", *map(str, words), "--ema", "0.9", "--lr", "0.01"]) == 0
+    row = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
+    words = ["--checkpoint", tmp_path / "run" / "last.pt", "--output", tmp_path / "a"]
+    found = as_json(capsys, *words)["metrics"]
+    for task in ("motion", "object"):
+        for metric, value in found[task].items():
+            assert value == pytest.approx(row["val"][f"{task}/{metric}"], abs=1e-5)
+
+
 def test_latency_names_what_it_was_measured_with(
     finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -59,12 +59,9 @@ def test_it_says_how_views_are_pooled_and_what_the_labels_are_like(tmp_path, vie
         dropout=0.3,
         clip={"frames": 6, "stride": 2, "short": "wrap"},
     ).eval()
-    counts = {"motion": {"left": 3, "right": 0}, "colour": {"red": 1, "green": 1, "blue": 5}}
-    described = describe_model(model, "r3d_micro", dissect(model).to_dict(), class_counts=counts)
     path = tmp_path / "best.pt"
-    save_checkpoint(path, content(model) | {"model": described})
-    found, about = load_for_inference(path)
-    assert about["model"]["class_counts"] == counts
+    save_checkpoint(path, content(model))
+    found, _ = load_for_inference(path)
     assert found.multilabel == {"colour"}
     assert found.views == views
     assert found.dropout.p == 0.3
@@ -79,7 +76,7 @@ def test_it_says_how_views_are_pooled_and_what_the_labels_are_like(tmp_path, vie
 def test_a_file_from_before_there_were_views_and_multilabel_tasks(tmp_path, model):
     """Nothing that it lacks is needed: what it does not say was so in all models of its time."""
     old = content(model)
-    for key in ("multilabel", "views", "dropout", "class_counts"):
+    for key in ("multilabel", "views", "dropout"):
         del old["model"][key]
     for key in ("stride", "short"):
         del old["model"]["preprocessing"][key]
@@ -94,9 +91,8 @@ def test_a_file_from_before_there_were_views_and_multilabel_tasks(tmp_path, mode
 def test_averages_classify_and_the_weights_themselves_train_on(tmp_path, model):
     name = "heads.motion.weight"
     average = torch.full_like(model.state_dict()[name], 7.0)
-    described = describe_model(model, "r3d_micro", {}, ema={name: average})
     path = tmp_path / "last.pt"
-    save_checkpoint(path, content(model) | {"model": described})
+    save_checkpoint(path, content(model, training={"ema": {"averages": {name: average}}}))
     used, about = load_for_inference(path)
     trained = rebuild_model(about, path)
     assert torch.equal(used.state_dict()[name], average)

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from unfreeze.models import build_model
 from unfreeze.preprocessing import Preprocessing
@@ -27,35 +26,23 @@ FORMAT = 1
 _KEYS = frozenset({"format", "version", "model", "config", "strategy", "epoch", "rows", "best"})
 
 
-def describe_model(
-    model: VideoClassifier,
-    name: str,
-    anatomy: Mapping[str, Any],
-    *,
-    class_counts: Mapping[str, Mapping[str, int]] | None = None,
-    ema: Mapping[str, Tensor] | None = None,
-) -> dict[str, Any]:
+def describe_model(model: VideoClassifier, name: str, anatomy: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a checkpoint that says which model it is, weights included.
 
     Args:
         name: the backbone's name, as in ``--model``.
         anatomy: ``Anatomy.to_dict()``.
-        class_counts: task -> class -> training clips.
-        ema: averages of parameters, by name, where they are kept: what classifies, as ``model`` itself goes
-            on training. A model that has its averages already (as in ``best.pt``) needs none.
     """
-    described = {
+    return {
         "name": name,
         "tasks": {task: list(classes) for task, classes in model.tasks.items()},
         "multilabel": sorted(model.multilabel),
         "views": model.views,
         "dropout": model.dropout.p,
         "preprocessing": model.preprocessing.to_dict(),
-        "class_counts": plain(class_counts),
         "anatomy": plain(anatomy),
         "state": model.state_dict(),
     }
-    return described if ema is None else described | {"ema": dict(ema)}
 
 
 def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
@@ -143,7 +130,9 @@ def rebuild_model(content: Mapping[str, Any], path: Path, *, averaged: bool = Fa
         views=described.get("views", "mean"),
         dropout=described.get("dropout"),
     )
-    averages = described.get("ema", {}) if averaged else {}
+    # best.pt was saved with its averages in place; last.pt has them beside the weights that train on
+    ema = content.get("training", {}).get("ema") if averaged else None
+    averages = ema["averages"] if ema is not None else {}
     try:
         model.load_state_dict(described["state"] | averages)
     except RuntimeError as error:
