@@ -24,10 +24,17 @@ class TrainConfig:
     """
 
     # data
-    data: str = option("demo", "demo, a folder of classes, or a CSV file (path, one column per task, split)")
-    data_format: str = option("auto", "what the data is, where that cannot be told by looking at it")
+    data: str = option(
+        "demo",
+        "demo, a folder of classes, a table (CSV, JSON Lines or Parquet: path, one column per task, split), "
+        "a Kinetics list, or the folder of SoccerNet-MVFoul or of a Hugging Face video set",
+    )
+    data_format: str = option(
+        "auto",
+        "auto looks at the data; or csv, folder, huggingface, jsonl, list, mvfoul or parquet",
+    )
     tasks: tuple[str, ...] | None = option(None, "label columns to train on (default: all)")
-    val_fraction: float = option(0.2, "share held out for validation where the data has no split", gt=0, lt=1)
+    val_fraction: float = option(0.2, "share held out for validation where the data names none", gt=0, lt=1)
     folds: int | None = option(None, "cut the data into this many folds for cross-validation", ge=2)
     fold: int | None = option(None, "the fold (from 1) to validate on; the others are trained on", ge=1)
     check: Literal["full", "quick", "none"] = option(
@@ -50,13 +57,15 @@ class TrainConfig:
     eval_clips: int = option(1, "clips of each video that are averaged in validation", ge=1)
     eval_crops: Literal["1", "3"] = option("1", "crops of each such clip: the centre, or both ends too")
     decoder: Literal["auto", "torchcodec", "pyav"] = option(
-        "auto", "auto is torchcodec where it loads, else pyav"
+        "auto", "auto is torchcodec where it loads, else pyav; the frames are the same"
     )
     clip_cache: Literal["auto", "ram", "disk", "off"] = option(
         "auto", "where decoded clips are kept for the next epoch; auto decides by size and room"
     )
     clip_cache_gb: float | None = option(
-        None, "upper bound of that cache in GB (default: half of what is free)", gt=0
+        None,
+        "upper bound of that cache in GB (default: half of what is free); on disk it is kept for later runs",
+        gt=0,
     )
     workers: int = option(2, "processes that decode clips; 0 decodes in the training process", ge=0)
 
@@ -81,10 +90,10 @@ class TrainConfig:
     balance: tuple[str, ...] = option(
         ("none",),
         "against imbalance: none, weights, sampler, focal, effective_number or logit_adjustment, for all "
-        "tasks or per task: motion=weights object=none",
+        "tasks or per task: motion=weights object=none; several for a task as weights+sampler",
     )
     balance_strength: Literal["full", "sqrt", "log"] = option(
-        "full", "how far weights and sampler go from the class counts to equal classes"
+        "full", "how far weights and sampler go: full makes classes equal, sqrt goes half the way, log less"
     )
     balance_cap: float = option(10.0, "upper bound on how much more a class counts than the average", ge=1)
     focal_gamma: float = option(2.0, "focal loss: how much easy clips are played down", ge=0)
@@ -157,7 +166,7 @@ class TrainConfig:
     monitor: str = option(
         "val/balanced_accuracy",
         "metric that picks best.pt and that adaptive watches: val/loss, val/accuracy, val/balanced_accuracy, "
-        "val/macro_f1, or one task's, as in val/<task>/accuracy",
+        "val/macro_f1, or one task's, as in val/<task>/accuracy; of a multi-label task also val/<task>/mAP",
     )
     early_stopping: int | None = option(
         None, "end the run after this many epochs without a better monitored metric", ge=1
