@@ -22,6 +22,7 @@ from unfreeze.data.demo.files import FPS, Clip, frames_of, plan, write_mp4
 
 MOTIONS = ("hop", "sway", "spin")
 PER_MOTION = 8
+LONG_VIDEOS = 4
 
 
 @dataclass(frozen=True)
@@ -100,23 +101,19 @@ def _tables(folder: Path, clips: Sequence[Made]) -> None:
 
 
 def _moments(folder: Path) -> None:
-    """One long video, and a table of what happens in it when."""
-    scenes = [frames_of(clip) for clip in _planned()]
-    write_mp4(folder / "long.mp4", np.concatenate(scenes), FPS)
-    seconds = [len(scene) / FPS for scene in scenes]
-    starts = np.cumsum([0.0, *seconds])[:-1]
-    _csv(
-        folder / "moments.csv",
-        (
-            {
-                "path": "long.mp4",
-                "motion": clip.motion,
-                "start": f"{start:.2f}",
-                "end": f"{start + length:.2f}",
-            }
-            for clip, start, length in zip(_planned(), starts, seconds, strict=True)
-        ),
-    )
+    """A few long videos, and a table of what happens in them when."""
+    rows = []
+    for number in range(LONG_VIDEOS):
+        planned = _planned()[number::LONG_VIDEOS]
+        scenes = [frames_of(clip) for clip in planned]
+        write_mp4(folder / f"long_{number}.mp4", np.concatenate(scenes), FPS)
+        start = 0.0
+        for clip, scene in zip(planned, scenes, strict=True):
+            end = start + len(scene) / FPS
+            place = {"path": f"long_{number}.mp4", "start": f"{start:.2f}", "end": f"{end:.2f}"}
+            rows.append({**place, "motion": clip.motion})
+            start = end
+    _csv(folder / "moments.csv", rows)
 
 
 def _events(folder: Path, clips: Sequence[Made]) -> None:

@@ -52,10 +52,10 @@ def test_the_file_gives_what_the_checkpoint_gives(
     assert str(output) in captured.out
     assert "08_left_disc.mp4" in captured.out  # the run's first validation clip
     assert captured.err == ""
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["model.json", f"model.{suffix}"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == [f"model.{suffix}", f"model.{suffix}.json"]
 
     model, content = load_for_inference(finished / "best.pt")
-    described = json.loads((tmp_path / "model.json").read_text())
+    described = json.loads((tmp_path / f"model.{suffix}.json").read_text())
     assert described["outputs"]["motion"]["classes"] == ["left", "right"]
     assert described["outputs"]["motion"]["probabilities"] == "softmax"
     assert described["preprocessing"] == model.preprocessing.to_dict()
@@ -87,7 +87,7 @@ def test_without_the_runs_data_a_clip_must_be_named(
     clip = next(clips.parent.glob("*.mp4"))
     assert main([*words, "--clip", str(clip)]) == 0
     assert clip.name in capsys.readouterr().out
-    assert json.loads((tmp_path / "alone.json").read_text())["checked_on"] == str(clip)
+    assert json.loads((tmp_path / "alone.pt2.json").read_text())["checked_on"] == str(clip)
     assert (tmp_path / "alone.pt2").is_file()  # beside the checkpoint, under its name
 
 
@@ -126,7 +126,7 @@ def test_a_file_that_does_not_agree_is_not_kept(
         (["--checkpoint", "{run}", "--format", "tflite"], ["--format: expected one of torch, onnx"]),
         (["--checkpoint", "{run}", "--output", "{tmp}/m.onnx"], ["m.onnx", "--format torch writes .pt2"]),
         (["--checkpoint", "{run}", "--output", "{tmp}/there.pt2"], ["there.pt2 is there already"]),
-        (["--checkpoint", "{run}", "--output", "{tmp}/notes.pt2"], ["notes.json is there already"]),
+        (["--checkpoint", "{run}", "--output", "{tmp}/notes.pt2"], ["notes.pt2.json is there already"]),
         (["--checkpoint", "{run}", "--output", "{tmp}/no/m.pt2"], ["there is no folder"]),
         (["--checkpoint", "{run}", "--output", "{tmp}/m.pt2", "--clip", "no.mp4"], ["no.mp4: no such file"]),
     ],
@@ -135,7 +135,7 @@ def test_a_file_that_does_not_agree_is_not_kept(
 def test_bad_input(
     words: list[str], parts: list[str], finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ("there.pt2", "notes.json"):
+    for name in ("there.pt2", "notes.pt2.json"):
         (tmp_path / name).write_text("mine")
     assert main(["export", *(word.format(run=finished, tmp=tmp_path) for word in words)]) == 2
     error = capsys.readouterr().err
@@ -143,7 +143,7 @@ def test_bad_input(
     assert all(part in error for part in parts), error
     assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {
         "there.pt2": "mine",
-        "notes.json": "mine",
+        "notes.pt2.json": "mine",
     }
 
 

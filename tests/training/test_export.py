@@ -58,7 +58,7 @@ def test_dropout_is_off_in_the_file_and_the_model_stays_as_it_was(format, traini
 def test_a_model_bound_to_a_batch_size_is_exported_for_single_clips(tmp_path):
     model = OneAtATime()
     export_model(model, CLIP, tmp_path / "m.pt2", "torch", {})
-    assert json.loads((tmp_path / "m.json").read_text())["input"]["shape"] == [1, 3, 4, 6, 6]
+    assert json.loads((tmp_path / "m.pt2.json").read_text())["input"]["shape"] == [1, 3, 4, 6, 6]
     found = torch.export.load(tmp_path / "m.pt2").module()(CLIP[None])
     torch.testing.assert_close(found, model.eval()(CLIP[None]))
 

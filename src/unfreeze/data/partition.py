@@ -51,7 +51,8 @@ def hold_out(
     val = choose_val(_labels_by_unit(pool, units), fraction=fraction, seed=seed)
     grouped = any(row.group is not None for row in pool)
     if not val and needed:
-        what = "group" if grouped else "clip"
+        files = {view.path for row in pool for view in row.views}
+        what = "group" if grouped else "file" if len(files) < len(pool) else "clip"
         raise ValueError(f"{path}: no class has a second {what} to validate on; add clips")
     sides = iter(["val" if unit in val else "train" for unit in units])
     split = [row if row.split == "test" else replace(row, split=next(sides)) for row in rows]

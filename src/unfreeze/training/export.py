@@ -108,7 +108,7 @@ def export_model(
 
 def sidecar(path: Path) -> Path:
     """The JSON file beside an exported model."""
-    return path.with_suffix(".json")
+    return path.with_name(f"{path.name}.json")  # one for each format
 
 
 def compare(model: nn.Module, exported: Exported, clip: Tensor, any_batch: bool) -> dict[str, Agreement]:
