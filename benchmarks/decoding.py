@@ -53,10 +53,10 @@ class Setting:
         clip_ms: what the model takes for a clip, in milliseconds.
     """
 
-    clips: int = 24
+    clips: int = 40
     rounds: int = 3
     epochs: int = 4
-    clip_ms: float = 20.0
+    clip_ms: float = 40.0
 
 
 @dataclass
