@@ -20,6 +20,14 @@ CLIPS = [
     *(("left", "red", "val"), ("right", "blue", "val"), ("right", "red", "val")),
 ]
 
+# (files of the event, motion, tags, split); an empty cell is masked
+EVENTS = [
+    *((("0", "1"), "left", "red|dark", "train"), (("2",), "left", "red", "train")),
+    *((("3",), "left", "", "train"), (("4", "5", "6"), "right", "blue|dark", "train")),
+    *((("7",), "", "blue", "train"), (("8",), "left", "red", "train"), (("9",), "right", "dark", "train")),
+    *((("10", "11"), "left", "red", "val"), (("12",), "right", "blue|dark", "val"), (("13",), "", "", "val")),
+]
+
 
 def write_clip(
     path: Path, motion: str, colour: str, frames: int = 16, side: int = 64, ground: int = 30
@@ -47,6 +55,22 @@ def clips(tmp_path_factory) -> Path:
         for number, (motion, colour, split) in enumerate(CLIPS):
             write_clip(folder / f"{number}.mp4", motion, colour, ground=30 + number)
             writer.writerow([f"{number}.mp4", split, motion, colour])
+    return folder / "labels.csv"
+
+
+@pytest.fixture(scope="session")
+def events(tmp_path_factory):
+    """A table of events in one to three views, with a masked task beside a multi-label one."""
+    folder = tmp_path_factory.mktemp("events")
+    with (folder / "labels.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["views", "split", "motion", "tags"])
+        for names, motion, tags, split in EVENTS:
+            for name in names:
+                colour = "blue" if "blue" in tags else "red"
+                frames = 10 + int(name) % 3 * 8
+                write_clip(folder / f"{name}.mp4", motion, colour, frames=frames, ground=30 + int(name))
+            writer.writerow(["|".join(f"{name}.mp4" for name in names), split, motion, tags])
     return folder / "labels.csv"
 
 

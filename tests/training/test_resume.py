@@ -1,18 +1,21 @@
+import hashlib
 import io
 import json
 import math
 import shutil
 from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 import torch
 import yaml
 
 from unfreeze import strategies
+from unfreeze.data import Manifest, Sample, View
 from unfreeze.models import VideoClassifier
 from unfreeze.report.console import RunConsole
-from unfreeze.training.config import TrainConfig
-from unfreeze.training.resume import check_flags
+from unfreeze.training.config import TrainConfig, resolved
+from unfreeze.training.resume import check_flags, fingerprint
 from unfreeze.training.run import train
 from unfreeze.training.session import Session
 
@@ -162,6 +165,36 @@ def test_flags_that_contradict_the_run_are_named(run, finished, strategy, flags,
     with pytest.raises(ValueError, match=message):
         run(strategy, **({"epochs": 1} | flags), resume=str(finished))
     assert (finished / "last.pt").read_bytes() == before
+
+
+def test_flags_that_the_first_version_did_not_know_were_as_they_are_by_default():
+    config = TrainConfig(epochs=1, ema=0.9, mixup=0.2, clip_cache="off")
+    strategy = strategies.get("early_gradual")()
+    flags = {key: value for key, value in resolved(config, strategy).items() if key not in ("ema", "mixup")}
+    with pytest.raises(
+        ValueError, match=r"other flags: --mixup 0\.2 \(was 0\.0\), --ema 0\.9 \(was none\); leave"
+    ):
+        check_flags(config, strategy, {"config": flags, "epoch": 0})
+    check_flags(TrainConfig(epochs=1), strategy, {"config": flags, "epoch": 0})
+
+
+@pytest.mark.parametrize(
+    ("views", "multilabel", "as_before"),
+    [
+        ((View(Path("a/1.mp4")),), (), True),
+        ((View(Path("a/1.mp4"), start=1.0),), (), False),
+        ((View(Path("a/1.mp4"), end=1.0),), (), False),
+        ((View(Path("a/1.mp4")), View(Path("a/2.mp4"))), (), False),
+        ((View(Path("a/1.mp4")),), ("kind",), False),
+    ],
+)
+def test_data_that_the_first_version_knew_is_told_as_it_was_then(views, multilabel, as_before):
+    labels = {"kind": 1, "colour": None}
+    tasks = {"kind": ("x", "y"), "colour": ("red", "blue")}
+    manifest = Manifest(tasks, (Sample(views, "train", labels),), "here", multilabel=frozenset(multilabel))
+    then = {"tasks": tasks, "clips": [["1.mp4", "train", labels]]}
+    digest = hashlib.sha256(json.dumps(then, sort_keys=True).encode()).hexdigest()
+    assert (fingerprint(manifest) == digest) == as_before
 
 
 def test_fewer_epochs_than_are_done_are_an_error(run, finished):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -9,11 +10,13 @@ from typing import Any
 
 import torch
 
-from unfreeze.data import Manifest
+from unfreeze.data import Manifest, View
 from unfreeze.history import Mode
 from unfreeze.optim import build_scheduler
 from unfreeze.strategies import Strategy
-from unfreeze.training.config import FREE_ON_RESUME, TrainConfig, resolved
+from unfreeze.training.config import FREE_ON_RESUME, TrainConfig, plain, resolved
+
+_DEFAULTS = {f.name: plain(f.default) for f in dataclasses.fields(TrainConfig)}
 
 
 def check_flags(config: TrainConfig, strategy: Strategy, checkpoint: Mapping[str, Any]) -> None:
@@ -23,7 +26,8 @@ def check_flags(config: TrainConfig, strategy: Strategy, checkpoint: Mapping[str
         ValueError: a flag contradicts the checkpoint, or there are fewer epochs than are done; the message
             names it.
     """
-    was, now = checkpoint["config"], resolved(config, strategy)
+    # flags that a checkpoint of an older version does not have yet were as they are by default
+    was, now = _DEFAULTS | checkpoint["config"], resolved(config, strategy)
     # flags that only one of them has belong to another strategy, which is among the differences then
     different = [
         f"--{name} {_shown(now[name])} (was {_shown(was[name])})"
@@ -82,16 +86,25 @@ def check_length(
 
 
 def fingerprint(manifest: Manifest) -> str:
-    """A digest of the clips' names, splits and labels, in their order, and of the class names."""
-    content = {
+    """A digest of the clips' names, splits and labels, in their order, and of the class names.
+
+    Data that the first version could train on has the digest that it had there, so that its runs can go on.
+    """
+    content: dict[str, Any] = {
         "tasks": {task: list(classes) for task, classes in manifest.tasks.items()},
-        "multilabel": sorted(manifest.multilabel),
-        "clips": [
-            ([(v.path.name, v.start, v.end) for v in clip.views], clip.split, dict(clip.labels))
-            for clip in manifest.samples
-        ],
+        "clips": [(_seen(clip.views), clip.split, dict(clip.labels)) for clip in manifest.samples],
     }
+    if manifest.multilabel:
+        content["multilabel"] = sorted(manifest.multilabel)
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _seen(views: Sequence[View]) -> str | list[tuple[str, float | None, float | None]]:
+    """What tells apart the views of a clip; of a whole file it is the name alone."""
+    first = views[0]
+    if len(views) == 1 and first.start is None and first.end is None:
+        return first.path.name
+    return [(view.path.name, view.start, view.end) for view in views]
 
 
 def check_data(manifest: Manifest, checkpoint: Mapping[str, Any]) -> None:
