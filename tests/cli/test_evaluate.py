@@ -282,3 +282,23 @@ def test_bad_input(
     assert err.count("\n") == 1, err
     assert all(part in err for part in parts), err
     assert not (tmp_path / "out" / "metrics.json").exists()
+
+
+@pytest.mark.parametrize("averaged", [[], ["--ema", "0.9"]])
+def test_it_measures_as_training_did(
+    averaged: list[str], clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Several moments and crops of each clip, and of the averaged weights where there are any."""
+    flags = ["--data", str(clips), "--epochs", "2", "--batch_size", "4", "--fps", "8", *averaged]
+    flags += ["--eval_clips", "2", "--eval_crops", "3", "--run_dir", str(tmp_path / "run")]
+    assert main(["train", *flags, *QUIET]) == 0
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    for name in ("best.pt", "last.pt"):
+        found = as_json(capsys, "--checkpoint", tmp_path / "run" / name)
+        trained = json.loads(lines[found["epoch"] - 1])["val"]
+        loss = found["metrics"]["motion"]["loss"]
+        assert loss == pytest.approx(trained["motion/loss"], abs=1e-5)
+    once = as_json(
+        capsys, "--checkpoint", tmp_path / "run", "--eval_clips", "1", "--output", tmp_path / "one"
+    )
+    assert once["metrics"]["motion"]["loss"] != pytest.approx(loss, abs=1e-5)

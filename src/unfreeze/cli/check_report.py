@@ -38,8 +38,7 @@ def _print_classes(checked: Checked) -> None:
     for task, classes in checked.found.classes.items():
         ratio = checked.found.imbalance[task]
         print(
-            f"\n{task}: {len(classes)} classes, "
-            f"in train {ratio:.1f} clips of the most frequent for one of the rarest"
+            f"\n{task}: {len(classes)} classes, imbalance {ratio:.1f} : 1 (most to least frequent in train)"
         )
         rows = [[name, *(str(counts[split]) for split in splits)] for name, counts in classes.items()]
         print_table(["class", *splits], rows, justify_right=True)

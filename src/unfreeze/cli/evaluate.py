@@ -36,8 +36,12 @@ class EvaluateConfig:
     )
     tasks: tuple[str, ...] | None = option(None, "the tasks to measure (default: all of the model)")
     split: Literal["train", "val", "test", "all"] = option("val", "which clips of the data")
-    eval_clips: int = option(1, "clips of each video whose probabilities are averaged", ge=1)
-    eval_crops: Literal["1", "3"] = option("1", "crops of each such clip: the centre, or both ends too")
+    eval_clips: int | None = option(
+        None, "clips of each video whose probabilities are averaged (default: as in training)", ge=1
+    )
+    eval_crops: Literal["1", "3"] | None = option(
+        None, "crops of each such clip: the centre, or both ends too (default: as in training)"
+    )
     allow_bad: tuple[str, ...] | None = option(
         None, "bad files that are left out, by name (default: for the run's own data, what the run allowed)"
     )
@@ -75,6 +79,7 @@ def run(argv: Sequence[str], program: str) -> int:
 
     path = checkpoint_path(config.checkpoint)
     model, content = load_for_inference(path)
+    trained = content["config"]
     device = pick_device(config.device)
     manifest = trained_data(content, model, config.data, tasks=config.tasks, data_format=config.data_format)
     samples = manifest.samples if config.split == "all" else manifest.split(config.split)
@@ -85,7 +90,7 @@ def run(argv: Sequence[str], program: str) -> int:
     decoder = pick_decoder(config.decoder)
     allowed = config.allow_bad
     if allowed is None and config.data is None:
-        allowed = content["config"].get("allow_bad")
+        allowed = trained.get("allow_bad")
     samples, left_out = _without_bad(samples, allowed or (), decoder, config.workers)
     if not samples:
         raise ValueError(f"{manifest.source}: all clips of the split {config.split} are bad: {left_out[0]}")
@@ -95,8 +100,8 @@ def run(argv: Sequence[str], program: str) -> int:
         model.preprocessing,
         train=False,
         multilabel=manifest.multilabel,
-        eval_clips=config.eval_clips,
-        eval_crops=int(config.eval_crops),
+        eval_clips=config.eval_clips or trained.get("eval_clips", 1),
+        eval_crops=int(config.eval_crops or trained.get("eval_crops", 1)),
         decoder=decoder,
     )
     loader = make_loader(dataset, batch_size=config.batch_size, workers=config.workers)

@@ -67,7 +67,7 @@ class ClipLoader:
             collate_fn=_collate,
             pin_memory=pin_memory,
             persistent_workers=workers > 0,
-            worker_init_fn=_leave_interrupts_to_the_parent,
+            worker_init_fn=leave_interrupts_to_the_parent,
             generator=torch.Generator(),  # for seeds that nothing here uses; the global one stays untouched
         )
 
@@ -223,6 +223,7 @@ def _together(labels: Sequence[int | torch.Tensor]) -> torch.Tensor:
     return torch.stack([torch.as_tensor(label) for label in labels])
 
 
-def _leave_interrupts_to_the_parent(worker: int) -> None:
+def leave_interrupts_to_the_parent(worker: int) -> None:
+    """What a worker does at its start, so that Ctrl-C is the parent's alone."""
     # Ctrl-C reaches every process of the terminal; the parent ends in order, and needs its workers to do so
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from unfreeze.data import ClipDataset, Sample, VideoInfo, View, probe, read_frames
 from unfreeze.data.decode.base import Window
-from unfreeze.data.loader import _leave_interrupts_to_the_parent
+from unfreeze.data.loader import leave_interrupts_to_the_parent
 from unfreeze.data.sampling import evaluation_times, is_spread
 from unfreeze.data.transforms import EvaluationTransform
 from unfreeze.models import VideoClassifier
@@ -121,7 +121,7 @@ def predict(
         batch_size=None,
         sampler=chunks,
         num_workers=min(workers, len(files)),
-        worker_init_fn=_leave_interrupts_to_the_parent,
+        worker_init_fn=leave_interrupts_to_the_parent,
         generator=torch.Generator(),  # for seeds that nothing here uses; the global one stays untouched
     )
     open_files: deque[_File] = deque()
