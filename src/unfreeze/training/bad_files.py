@@ -10,7 +10,7 @@ from pathlib import Path
 
 from unfreeze.data.decode import pick_decoder
 from unfreeze.data.manifest import Manifest, Sample, View, indices_of
-from unfreeze.data.survey import Survey, findings, outside, survey
+from unfreeze.data.survey import Survey, at_row, findings, outside, survey
 from unfreeze.options import nearest
 from unfreeze.preprocessing import Preprocessing
 from unfreeze.report.console import RunConsole
@@ -159,7 +159,7 @@ def _problems(samples: Sequence[Sample], survey: Survey) -> dict[View, str]:
         for view in sample.views:
             report = survey.reports.get(view.path)
             if report is not None:
-                why = report.error or outside(sample, view, report)
+                why = outside(sample, view, report) if report.ok else at_row(sample, report)
                 if why:
                     problems[view] = why
     return problems

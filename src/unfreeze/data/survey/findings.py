@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from unfreeze.data.manifest import SPLITS, Manifest, Sample, View
@@ -92,7 +93,7 @@ def findings(survey: Survey, manifest: Manifest, preprocessing: Preprocessing | 
     uses = list(_uses(survey, manifest.samples))
     good = [report for report in survey.reports.values() if report.ok]
     found = [
-        *_bad(survey),
+        *_bad(survey, uses),
         *_outside(uses),
         *_same_content(uses, manifest),
         *_groups(manifest.samples),
@@ -142,9 +143,14 @@ def _uses(survey: Survey, samples: Iterable[Sample]) -> Iterator[_Use]:
                 yield _Use(sample, view, report)
 
 
-def _bad(survey: Survey) -> Iterator[Finding]:
+def _bad(survey: Survey, uses: Sequence[_Use]) -> Iterator[Finding]:
+    samples: dict[Path, Sample] = {}
+    for use in uses:
+        samples.setdefault(use.view.path, use.sample)
     for trouble, title in _TROUBLES.items():
-        lines = tuple(report.error for report in survey.bad if report.trouble == trouble)
+        lines = tuple(
+            at_row(samples.get(report.path), report) for report in survey.bad if report.trouble == trouble
+        )
         if lines:
             yield Finding(trouble, "warn", title, lines)
 
@@ -155,6 +161,12 @@ def _outside(uses: Sequence[_Use]) -> Iterator[Finding]:
     )
     if lines:
         yield Finding("outside", "warn", "starts after the end of the file", lines)
+
+
+def at_row(sample: Sample | None, report: FileReport) -> str:
+    """What is wrong with a bad file, after the row that names it, where that says more than the file."""
+    row = "" if sample is None else sample.row
+    return f"{row}: {report.error}" if row and not row.endswith(report.path.name) else report.error
 
 
 def outside(sample: Sample, view: View, report: FileReport) -> str:
