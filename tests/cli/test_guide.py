@@ -124,11 +124,15 @@ def test_every_training_command_runs(
     assert len(list((tmp_path / "runs").glob("*/best.pt"))) == 1
 
 
-def test_every_command_on_a_finished_run_runs(clips: Path, finished: Path) -> None:
+def test_every_command_on_a_finished_run_runs(
+    clips: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     ran = 0
     for words in [*commands(GUIDE), *commands(README)]:
-        if words[0] == "unfreeze" and words[1] in ("evaluate", "predict"):
-            there = {"my_clips/": clips.parent, "my_clip.mp4": clips.parent / "00_left_disc.mp4"}
+        if words[0] == "unfreeze" and words[1] in ("check", "evaluate", "predict"):
+            folders = {"my_clips/": clips.parent, "new_clips/": clips.parent}
+            there = {**folders, "my_clip.mp4": clips.parent / "00_left_disc.mp4"}
             real = [str(there.get(word, word)).replace("runs/NAME", str(finished)) for word in words[1:]]
             assert main([*real, "--workers", "0", "--device", "cpu"]) == 0, words
             ran += 1

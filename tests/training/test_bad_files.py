@@ -123,7 +123,8 @@ def test_unless_it_is_allowed_by_name_or_path(name):
     left, notes = without_bad(manifest, survey_of(manifest, "val2.mp4"), max_bad="0", allow_bad=[name])
     assert len(left.split("val")) == 3
     assert notes == [
-        "bad file in val, left out as --allow_bad says: labels.csv:4: val2.mp4: cannot be decoded; leave it out"
+        "bad file in val, left out as --allow_bad says: labels.csv:4: val2.mp4: cannot be decoded; "
+        "leave it out"
     ]
     with pytest.raises(ValueError, match=r"1 bad in val.*val1\.mp4"):
         without_bad(manifest, survey_of(manifest, "val1.mp4", "val2.mp4"), max_bad="0", allow_bad=[name])
