@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -216,11 +217,12 @@ def test_without_a_check_nothing_is_opened(damaged, console, cache):
     assert console.text == ""
 
 
-def test_content_in_two_splits_is_noted(damaged, console, cache):
-    config = TrainConfig(data=damaged(), workers=0)
-    folder = Path(config.data).parent
-    for trained, validated in ((1, 6), (3, 7)):
-        (folder / f"{validated}.mp4").write_bytes((folder / f"{trained}.mp4").read_bytes())
+def test_content_in_two_splits_is_noted(clips, tmp_path, console, cache):
+    """Two clips of train stand in val under other names."""
+    shutil.copytree(clips.parent, tmp_path / "clips")
+    for copied, name in (("0.mp4", "6.mp4"), ("3.mp4", "7.mp4")):
+        shutil.copy(tmp_path / "clips" / copied, tmp_path / "clips" / name)
+    config = TrainConfig(data=str(tmp_path / "clips" / clips.name), workers=0)
     manifest = checked(load_manifest(config.data), config, console)
     assert len(manifest.samples) == 9
     (leak,) = [note for note in manifest.notes if "same content in two splits" in note]

@@ -13,7 +13,7 @@ from unfreeze import __version__
 from unfreeze.options import nearest
 
 # each is the module of that name beside this file, with `SUMMARY` and `run(argv, program) -> int`
-COMMANDS = ("check", "train", "evaluate", "predict", "export")
+COMMANDS = ("check", "train", "lr", "evaluate", "predict", "export")
 
 
 def main(argv: Sequence[str] | None = None, *, command: str | None = None, program: str = "unfreeze") -> int:

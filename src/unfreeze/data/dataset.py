@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple, Protocol, TypedDict
 
 import numpy as np
@@ -23,7 +22,6 @@ from unfreeze.data.transforms import (
     swap_labels,
     training_side,
 )
-from unfreeze.data.transforms.frames import resize
 from unfreeze.preprocessing import Preprocessing
 
 MASKED = -1
@@ -215,9 +213,7 @@ class ClipDataset(Dataset[Item]):
         return views
 
     def _evaluation_frames(self, view: View) -> torch.Tensor:
-        """(clips x T, C, H, W), always the same, as large as they are or, where they are kept, as
-        ``EvaluationTransform`` begins by making them: it leaves those alone.
-        """
+        """(clips x T, C, H, W), always the same, resized as the model expects."""
 
         def make() -> DecodedVideo:
             chosen: list[tuple[list[float], VideoInfo]] = []
@@ -230,16 +226,14 @@ class ClipDataset(Dataset[Item]):
             frames = self._plain.resize(_by_pixel(frames))
             return DecodedVideo(frames, np.asarray(chosen[0][0]), chosen[0][1])
 
-        def resized() -> DecodedVideo:
-            video = make()
-            return replace(video, frames=resize(self.preprocessing)(video.frames))
-
         kept = None
         if self.cache is not None:
             p = self.preprocessing
-            moments = f"{self._eval_clips} clips of {p.frames}, fps {p.fps}, stride {p.stride}, {p.short}"
-            recipe = f"{moments}, resized to {p.resize}, {p.interpolation}"
-            kept = self.cache.video(view, recipe, resized, decoder=self.decoder, whole=False)
+            recipe = (
+                f"{self._eval_clips} clips of {p.frames}, fps {p.fps}, stride {p.stride}, {p.short}, "
+                f"resized to {p.resize}, {p.interpolation}"
+            )
+            kept = self.cache.video(view, recipe, make, decoder=self.decoder, whole=False)
         return _by_pixel((make() if kept is None else kept).frames)
 
     def _encoded(self, task: str, label: Label | None) -> int | torch.Tensor:

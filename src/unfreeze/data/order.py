@@ -28,9 +28,9 @@ def epoch_order(
     """The indices that one rank sees in an epoch, in order.
 
     Without ``weights`` all ranks together see each of ``range(count)`` once, shuffled or not. With them,
-    ``count`` clips are drawn with replacement, each in proportion to its weight. Where the ranks do not come
-    out even, the order goes on from its beginning until they do: a rank that runs out of batches would keep
-    the others waiting for ever.
+    ``count`` clips are drawn with replacement, each in proportion to its weight. In training, where the ranks
+    do not come out even, the order goes on from its beginning until they do: a rank that runs out of batches
+    would keep the others waiting for ever. In evaluation no clip may count twice.
 
     Args:
         weights: one per clip, not negative, one above 0; for shuffled orders.
@@ -38,8 +38,8 @@ def epoch_order(
     """
     assert 0 <= rank < world, f"rank {rank} of {world}"
     order = _order(count, seed=seed, epoch=epoch, shuffle=shuffle, weights=weights)
-    if world == 1 or not count:
-        return order
+    if world == 1 or not count or not shuffle:
+        return order[rank::world]
     each = -(-count // world)
     return [order[place % count] for place in range(rank, each * world, world)]
 

@@ -17,15 +17,9 @@ from unfreeze.models import VideoClassifier
 from unfreeze.report.console import RunConsole
 from unfreeze.report.contact_sheet import SheetClip, Strip, contact_sheet, pictures
 from unfreeze.strategies import Strategy
-from unfreeze.training.assembly import (
-    assemble,
-    load_data,
-    make_dataset,
-    make_loaders,
-    make_model,
-    optimizer_steps,
-)
+from unfreeze.training.assembly import assemble, make_model, optimizer_steps
 from unfreeze.training.bad_files import most_bad, survey_line, watched_survey, without_bad
+from unfreeze.training.clips import load_data, make_dataset, make_loaders
 from unfreeze.training.config import TrainConfig
 from unfreeze.training.device import pick_device
 from unfreeze.training.early import check_early
