@@ -155,7 +155,7 @@ def _draw(config: TrainConfig, manifest: Manifest, model: VideoClassifier, path:
     for index in sorted({round(i * (count - 1) / max(_CLIPS_SHOWN - 1, 1)) for i in range(_CLIPS_SHOWN)}):
         sample = dataset.samples[index]
         strips = [
-            Strip("decoded", plain.frames(1, index)[0]),
+            Strip("resized", plain.frames(1, index)[0]),
             Strip("evaluation", pictures(plain[1, index]["video"][0], model.preprocessing)),
         ]
         for epoch in range(1, _LOOKS + 1):
