@@ -106,7 +106,8 @@ def prepare(
         steps = optimizer_steps(train_loader, config)
         made = assemble(config, strategy, model, device, mode=mode, steps_per_epoch=steps)
         if is_new and config.head_init != "random":
-            clips = evaluation_loader(config, manifest, model.preprocessing, device, "train", cache=cache)
+            # read once, so not for the cache: the room there is for what every epoch reads
+            clips = evaluation_loader(config, manifest, model.preprocessing, device, "train")
             with console.progress("Heads", total=len(clips)) as progress:
                 found = progress.track(clips)
                 init_heads(model, config.head_init, found, device=device, precision=config.precision)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,26 +57,36 @@ def train(config: TrainConfig, strategy: Strategy, console: RunConsole) -> RunRe
         ValueError: flags, data or weights that do not fit; one line says which and what to do.
         OSError: a file cannot be read or written.
     """
+    started = time.monotonic()
     config = resolve(config, strategy)
     device = pick_device(config.device)
     with deterministic(device):
-        session = build(config, strategy, device, console)
         interrupted = False
-        try:
-            with session.interrupt:
-                fit(session)
-        except Interrupted:
-            interrupted = True
-        finally:
-            session.board.close()
-            if session.cache is not None:
-                session.cache.close()
+        with ExitStack() as stack:
+            session = build(config, strategy, device, console, stack, started)
+            try:
+                with session.interrupt:
+                    fit(session)
+            except Interrupted:
+                interrupted = True
         conclude(session, interrupted)
     return RunResult(session.run_dir.path, session.rows, session.best, interrupted)
 
 
-def build(config: TrainConfig, strategy: Strategy, device: torch.device, console: RunConsole) -> Session:
-    """Everything that a run is made of, checked, with the state of the resumed run where there is one."""
+def build(
+    config: TrainConfig,
+    strategy: Strategy,
+    device: torch.device,
+    console: RunConsole,
+    stack: ExitStack,
+    started: float,
+) -> Session:
+    """Everything that a run is made of, checked, with the state of the resumed run where there is one.
+
+    Args:
+        stack: closes what has to be closed, also where this fails.
+        started: when the run began (``time.monotonic()``), for ``--time_limit``.
+    """
     check_early(config)
     notes: list[str] = []
 
@@ -99,6 +111,8 @@ def build(config: TrainConfig, strategy: Strategy, device: torch.device, console
     ready = prepare(
         config, strategy, manifest, device, console, say, epochs=config.epochs - done, model=model
     )
+    if ready.cache is not None:
+        stack.callback(ready.cache.close)
     made = ready.made
     ema = None if config.ema is None else Ema(made.parallel, config.ema, made.freezer.anatomy)
 
@@ -120,6 +134,8 @@ def build(config: TrainConfig, strategy: Strategy, device: torch.device, console
         run_dir = RunDir.create(config.output, config.run_dir, f"{config.model}_{strategy.name}")
     run_dir.write_config(resolved(config, strategy))
 
+    board = Board(run_dir.path, [block.name for block in made.freezer.anatomy.blocks], len(rows) + 1)
+    stack.callback(board.close)
     session = Session(
         config=config,
         strategy=strategy,
@@ -134,9 +150,10 @@ def build(config: TrainConfig, strategy: Strategy, device: torch.device, console
         data=fingerprint(manifest),
         class_counts={task: manifest.counts(task, "train") for task in manifest.tasks},
         run_dir=run_dir,
-        board=Board(run_dir.path, [block.name for block in made.freezer.anatomy.blocks], len(rows) + 1),
+        board=board,
         console=console,
         interrupt=Interrupt(),
+        started=started,
         rows=rows,
         best=best,
     )

@@ -46,6 +46,7 @@ class Session:
         mode: ``max`` or ``min``, for the monitored metric.
         data: fingerprint of the clips and labels.
         class_counts: task -> class -> training clips.
+        started: when the run, or what was resumed of it, began: ``time.monotonic()``.
         rows: a record per finished epoch, as in ``metrics.jsonl``.
         best: ``{"epoch": …, "value": …}`` of the best monitored metric so far, or None.
     """
@@ -66,9 +67,9 @@ class Session:
     board: Board
     console: RunConsole
     interrupt: Interrupt
+    started: float
     rows: list[dict[str, Any]] = field(default_factory=list)
     best: dict[str, Any] | None = None
-    started: float = field(default_factory=time.monotonic)
 
     @property
     def epochs(self) -> int:

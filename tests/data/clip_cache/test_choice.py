@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from unfreeze.data.clip_cache import Expected, Room, choose, measure_room
+from unfreeze.data.clip_cache import Expected, Room, choice, choose, measure_room, ram
 from unfreeze.data.clip_cache.choice import in_words
 
 GB = 10**9
@@ -135,6 +136,17 @@ def test_room_is_measured(tmp_path):
     full = measure_room(tmp_path / "clips")
     assert full.disk is not None
     assert full.disk > 10**13
+
+
+def test_what_killed_runs_left_in_ram_takes_no_room(tmp_path, monkeypatch):
+    """Or it would keep later runs from RAM, and stay there for ever: only those that use RAM make folders."""
+    gone = tmp_path / ram.new_folder(tmp_path).name.replace(str(os.getpid()), "4194999", 1)
+    gone.mkdir()
+    (gone / "a.clip").write_bytes(bytes(1000))
+    seen = []
+    monkeypatch.setattr(choice, "_free_ram", lambda tmpfs: seen.append(list(tmpfs.iterdir())))
+    measure_room(tmp_path.parent / "clips", tmp_path)
+    assert seen == [[]]
 
 
 @pytest.mark.skipif(not Path("/dev/shm").is_mount(), reason="no tmpfs")

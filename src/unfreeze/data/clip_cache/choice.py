@@ -111,8 +111,12 @@ def choose(
 
 
 def measure_room(folder: Path | None = None, tmpfs: Path = ram.TMPFS) -> Room:
-    """What is free now; ``folder`` is ``clips`` in the user's cache, unless given."""
+    """What is free now; ``folder`` is ``clips`` in the user's cache, unless given.
+
+    What killed runs left in RAM is removed before, or it would count as taken.
+    """
     folder = folder or cache_root() / "clips"
+    ram.sweep(tmpfs)
     return Room(_free_ram(tmpfs), _free_disk(folder), folder)
 
 
