@@ -231,3 +231,9 @@ def test_help_says_what_the_exit_status_means(capsys):
 def test_the_config_of_a_run_says_what_to_check(finished, capsys):
     out, _ = check(capsys, "--config", finished / "config.yaml", code=0)
     assert "--config" in out.splitlines()[-1]
+
+
+def test_broader_flags_overrule_the_config_of_a_run_as_in_training(finished, capsys):
+    words = ("--lr", "0.01", "--freezing_strategy", "none")
+    out, _ = check(capsys, "--config", finished / "config.yaml", *words, code=0)
+    assert out.splitlines()[-1].endswith(shlex.join([*words, *QUIET]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
 from collections.abc import Sequence
@@ -11,16 +10,11 @@ from pathlib import Path
 from typing import Literal
 
 from unfreeze.cli.flags import Group, flags_of
-from unfreeze.cli.parser import parse
-from unfreeze.cli.strategy import choose, is_strategy_flag
-from unfreeze.cli.train import groups as groups_of_train
+from unfreeze.cli.train import requested_beside
 from unfreeze.options import check_options, option
-from unfreeze.training.config import TrainConfig, resolve
+from unfreeze.training.config import resolve
 
 SUMMARY = "look at every file before training, and estimate what a run takes"
-
-# flags of a run that has begun, which say nothing about its data or its size
-_NOT_HERE = frozenset({"resume", "run_dir"})
 
 
 @dataclass(frozen=True)
@@ -40,14 +34,8 @@ class CheckConfig:
 def run(argv: Sequence[str], program: str) -> int:
     """Print what was found on stdout; everything else goes to stderr."""
     own = Group("check", flags_of(CheckConfig))
-    groups = (own, *_groups())
-    given = parse(argv, groups, program=program, description=_description(program), reads_config=True)
-    names = {flag.name for flag in own.flags}
-    flags = CheckConfig(**{name: value for name, value in given.items() if name in names})
-    rest = {name: value for name, value in given.items() if name not in names}
-    strategy = choose(rest)
-    config = TrainConfig(**{name: value for name, value in rest.items() if not is_strategy_flag(name)})
-    config = resolve(config, strategy)
+    given, config, strategy = requested_beside(argv, own, program=program, description=_description(program))
+    flags, config = CheckConfig(**given), resolve(config, strategy)
     if config.check == "none":
         raise ValueError("--check none leaves nothing to look at; say full or quick")
 
@@ -56,7 +44,7 @@ def run(argv: Sequence[str], program: str) -> int:
     from unfreeze.report.console import RunConsole
     from unfreeze.training.check import check
 
-    words = _words_of_train(argv, names)
+    words = _words_of_train(argv, {flag.name for flag in own.flags})
     checked = check(config, strategy, RunConsole(sys.stderr), flags.show, words, _train(program))
     if flags.json is not None:
         Path(flags.json).write_text(json.dumps(checked.to_dict(), indent=2) + "\n", encoding="utf-8")
@@ -65,14 +53,6 @@ def run(argv: Sequence[str], program: str) -> int:
     else:
         print_report(checked)
     return checked.code
-
-
-def _groups() -> tuple[Group, ...]:
-    """The flags of ``train`` that matter before a run."""
-    return tuple(
-        dataclasses.replace(group, flags=tuple(flag for flag in group.flags if flag.name not in _NOT_HERE))
-        for group in groups_of_train()
-    )
 
 
 def _words_of_train(argv: Sequence[str], own: set[str]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,9 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unfreeze.cli.flags import Group, flags_of
-from unfreeze.cli.parser import parse
-from unfreeze.cli.strategy import choose, is_strategy_flag
-from unfreeze.cli.train import groups, without_moot
+from unfreeze.cli.train import requested_beside
 from unfreeze.cli.trained import print_table
 from unfreeze.options import check_options, option
 from unfreeze.strategies import Strategy
@@ -22,9 +19,6 @@ if TYPE_CHECKING:
     from unfreeze.training.lr_finder import Found
 
 SUMMARY = "find a learning rate for a run, respecting what is frozen"
-
-# flags of train that say how a run is stored, not what it does
-_OF_A_RUN = ("run_dir", "resume")
 
 
 @dataclass(frozen=True)
@@ -91,23 +85,9 @@ def requested(argv: Sequence[str], program: str) -> tuple[LrConfig, TrainConfig,
         ValueError: a flag, key or value is wrong, or contradicts another.
         OSError: a config file cannot be read.
     """
-    own = flags_of(LrConfig)
-    of_train = (
-        dataclasses.replace(group, flags=tuple(flag for flag in group.flags if flag.name not in _OF_A_RUN))
-        for group in groups()
-    )
-    given = parse(
-        argv,
-        (Group("learning-rate test", own), *of_train),
-        program=program,
-        description=_description(program),
-        reads_config=True,
-    )
-    names = {flag.name for flag in own}
-    test = LrConfig(**{name: value for name, value in given.items() if name in names})
-    of_run = without_moot({name: value for name, value in given.items() if name not in names}, argv)
-    config = TrainConfig(**{name: value for name, value in of_run.items() if not is_strategy_flag(name)})
-    return test, config, choose(of_run)
+    own = Group("learning-rate test", flags_of(LrConfig))
+    given, config, strategy = requested_beside(argv, own, program=program, description=_description(program))
+    return LrConfig(**given), config, strategy
 
 
 def _what_trains(found: Found) -> str:

@@ -6,6 +6,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from unfreeze.cli.flags import Flag, Group, flags_of
 from unfreeze.cli.parser import parse
 from unfreeze.cli.strategy import DEFAULT, choose, is_strategy_flag, strategy_groups, suits
 from unfreeze.strategies import Strategy
-from unfreeze.training.config import TrainConfig
+from unfreeze.training.config import OF_THIS_RUN, TrainConfig
 from unfreeze.training.rundir import find_run
 
 SUMMARY = "fine-tune a pretrained video model on your clips"
@@ -79,6 +80,32 @@ def requested(argv: Sequence[str], program: str) -> tuple[TrainConfig, Strategy]
     given = without_moot(given, words)
     own = {name: value for name, value in given.items() if not is_strategy_flag(name)}
     return TrainConfig(**own), choose(given)
+
+
+def requested_beside(
+    argv: Sequence[str], own: Group, *, program: str, description: str
+) -> tuple[dict[str, Any], TrainConfig, Strategy]:
+    """What the flags of a command about a run that is not stored ask for: ``check``, ``lr``.
+
+    Args:
+        own: the flags that the command has beside those of ``train``.
+
+    Returns:
+        Its own flags that were written, the run that it is about, and the run's strategy.
+
+    Raises:
+        ValueError: a flag, key or value is wrong, or contradicts another.
+        OSError: a config file cannot be read.
+    """
+    of_train = (
+        replace(group, flags=tuple(flag for flag in group.flags if flag.name not in OF_THIS_RUN))
+        for group in groups()
+    )
+    given = parse(argv, (own, *of_train), program=program, description=description, reads_config=True)
+    names = {flag.name for flag in own.flags}
+    run = without_moot({name: value for name, value in given.items() if name not in names}, argv)
+    config = TrainConfig(**{name: value for name, value in run.items() if not is_strategy_flag(name)})
+    return {name: value for name, value in given.items() if name in names}, config, choose(run)
 
 
 def without_moot(given: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:

@@ -198,7 +198,7 @@ FREE_ON_RESUME = frozenset(
     }
 )
 # What says how a run was started rather than what it is; `--config` gets these from the command line alone.
-_NOT_IN_FILE = frozenset({"run_dir", "resume"})
+OF_THIS_RUN = frozenset({"run_dir", "resume"})
 
 
 def resolve(config: TrainConfig, strategy: Strategy) -> TrainConfig:
@@ -240,7 +240,7 @@ def resolved(config: TrainConfig, strategy: Strategy) -> dict[str, Any]:
     for f in dataclasses.fields(strategy):
         flags[strategy.flag(f.name)] = plain(getattr(strategy, f.name))
     for f in dataclasses.fields(config):
-        if f.name not in _NOT_IN_FILE:
+        if f.name not in OF_THIS_RUN:
             flags[f.name] = plain(getattr(config, f.name))
     return flags
 
