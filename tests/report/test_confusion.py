@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from unfreeze.report.confusion import plot_confusion, write_reports
+from unfreeze.report.confusion import plot_confusion, plot_reports
 
 DARKEST = np.array([0x08, 0x30, 0x6B]) / 255  # the end of matplotlib's Blues
 
@@ -86,12 +85,12 @@ def test_nothing_labelled_is_an_empty_matrix(tmp_path, multilabel):
     draw(tmp_path, np.zeros(shape, dtype=int), multilabel=multilabel, balanced=None)
 
 
-def test_the_reports_are_json(tmp_path):
-    reports = {"motion": report([[1, 0], [1, 2]], ["links", "rechts ü"])}
-    write_reports(reports, tmp_path / "report.json")
-    text = (tmp_path / "report.json").read_text(encoding="utf-8")
-    assert json.loads(text) == {"tasks": reports}
-    assert "rechts ü" in text
+def test_every_task_has_a_picture_of_its_own_whatever_it_is_called(tmp_path):
+    tasks = ["left/right", "left right", "Left_Right", "..", "ü"]
+    pictures = plot_reports({task: report([[1, 0], [1, 2]]) for task in tasks}, tmp_path)
+    names = ["left_right", "left_right_2", "Left_Right_3", "task", "ü"]
+    assert pictures == [tmp_path / f"confusion_{name}.png" for name in names]
+    assert sorted(tmp_path.iterdir()) == sorted(pictures)
 
 
 def test_pyplot_stays_out_of_it(tmp_path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,7 +48,7 @@ class EvaluationFolder:
             predictions: the lines of ``predictions.csv``.
             further: name of a JSON file -> content.
         """
-        from unfreeze.report.confusion import plot_confusion, write_reports
+        from unfreeze.report.confusion import plot_reports
 
         for name in self._before:
             (self.path / name).unlink(missing_ok=True)
@@ -57,13 +56,11 @@ class EvaluationFolder:
             "w", encoding="utf-8", errors="surrogateescape", newline=""
         ) as file:
             file.writelines(predictions)
-        write_reports(reports, self.path / CLASSES)
-        pictures = _picture_names(reports)
-        for task, report in reports.items():
-            plot_confusion(report, self.path / pictures[task], title=task)
+        self._json(CLASSES, {"tasks": reports})
+        pictures = [picture.name for picture in plot_reports(reports, self.path)]
         for name, content in further.items():
             self._json(name, content)
-        files = [METRICS, CLASSES, PREDICTIONS, *pictures.values(), *further]
+        files = [METRICS, CLASSES, PREDICTIONS, *pictures, *further]
         self._json(METRICS, {**summary, "files": files})
 
     def _json(self, name: str, content: Any) -> None:
@@ -118,16 +115,3 @@ def _files_of(path: Path) -> list[str]:
         raise ValueError(
             f"--output {path} holds files that no evaluation wrote; name another folder, or empty it"
         ) from None
-
-
-def _picture_names(tasks: Iterable[str]) -> dict[str, str]:
-    """A task may be called anything, a file may not."""
-    names: dict[str, str] = {}
-    for task in tasks:
-        plain = re.sub(r"[^\w.-]+", "_", task).strip("._") or "task"
-        name, number = f"confusion_{plain}.png", 1
-        while name.lower() in {taken.lower() for taken in names.values()}:
-            number += 1
-            name = f"confusion_{plain}_{number}.png"
-        names[task] = name
-    return names

@@ -1,14 +1,13 @@
-"""What is taken for what: the confusion matrix of a task as a picture, and class reports as JSON.
+"""What is taken for what: the confusion matrix of each task as a picture.
 
 A report is what ``training.class_report.class_report`` makes.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,28 +27,29 @@ _STYLE: Any = {
 }
 
 
-def write_reports(reports: Mapping[str, Mapping[str, Any]], out: Path) -> None:
-    """All tasks' reports in one JSON file.
+def plot_reports(reports: Mapping[str, Mapping[str, Any]], folder: Path) -> list[Path]:
+    """Draw the report of every task as ``confusion_<task>.png`` in ``folder``; the pictures.
 
     Raises:
-        OSError: the file cannot be written.
+        OSError: a file cannot be written.
     """
-    text = json.dumps({"tasks": reports}, indent=2, ensure_ascii=False, allow_nan=False)
-    out.write_text(f"{text}\n", encoding="utf-8")
-
-
-def plot_reports(file: Path, folder: Path) -> list[Path]:
-    """Draw every task of a JSON file of reports as ``confusion_<task>.png`` in ``folder``; the pictures.
-
-    Raises:
-        OSError: a file cannot be read or written.
-    """
-    pictures = []
-    for task, report in json.loads(file.read_text(encoding="utf-8"))["tasks"].items():
-        name = re.sub(r"[^-.\w]", "_", task)  # a task may be called "left/right"
-        pictures.append(folder / f"confusion_{name}.png")
-        plot_confusion(report, pictures[-1], task)
+    pictures = [folder / name for name in _names(reports)]
+    for (task, report), picture in zip(reports.items(), pictures, strict=True):
+        plot_confusion(report, picture, title=task)
     return pictures
+
+
+def _names(tasks: Iterable[str]) -> list[str]:
+    """A task may be called anything, a file may not."""
+    names: list[str] = []
+    for task in tasks:
+        plain = re.sub(r"[^\w.-]+", "_", task).strip("._") or "task"
+        name, number = f"confusion_{plain}.png", 1
+        while name.lower() in {taken.lower() for taken in names}:
+            number += 1
+            name = f"confusion_{plain}_{number}.png"
+        names.append(name)
+    return names
 
 
 def plot_confusion(report: Mapping[str, Any], out: Path, title: str = "") -> None:

@@ -172,7 +172,7 @@ def conclude(session: Session, interrupted: bool) -> None:
             plot_run(s.run_dir.metrics, s.run_dir.plot)
     if s.run_dir.classes.exists():
         with explained(f"cannot write pictures in {s.run_dir.path}"):
-            plot_reports(s.run_dir.classes, s.run_dir.path)
+            plot_reports(s.run_dir.read_classes()["tasks"], s.run_dir.path)
     if interrupted:
         s.say([f"Stopped in epoch {done + 1}; continue after epoch {done} with --resume {s.run_dir.path}"])
     s.say([f"Run folder: {s.run_dir.path}"])

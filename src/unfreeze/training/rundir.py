@@ -67,6 +67,11 @@ class RunDir:
         """``classes.json``: the best epoch class by class; swapped in whole."""
         _swap_in(self.classes, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
 
+    def read_classes(self) -> dict[str, Any]:
+        """What ``write_classes`` wrote."""
+        content: dict[str, Any] = json.loads(self.classes.read_text(encoding="utf-8"))
+        return content
+
     def log(self, lines: Iterable[str]) -> None:
         """More lines in ``train.log``."""
         with explained(f"cannot write {self.log_file}"), self.log_file.open("a", encoding="utf-8") as file:
