@@ -16,7 +16,7 @@ from unfreeze.training import estimate as module
 from unfreeze.training.assembly import assemble, make_model, optimizer_steps
 from unfreeze.training.clips import make_loaders
 from unfreeze.training.config import TrainConfig, resolve
-from unfreeze.training.estimate import Estimate, dry_run, estimate, in_bytes, in_seconds
+from unfreeze.training.estimate import Estimate, dry_run, estimate
 from unfreeze.training.trial import saved_bytes, state_per_weight
 
 
@@ -142,28 +142,6 @@ EXAMPLE = Estimate(
 )
 def test_the_batch_that_leaves_a_fifth_of_the_memory_free(free, fits):
     assert replace(EXAMPLE, free=free).batch_that_fits(16) == fits
-
-
-@pytest.mark.parametrize(
-    ("count", "said"),
-    [
-        (0, "0 bytes"),
-        (999, "999 bytes"),
-        (1500, "1.5 kB"),
-        (20e6, "20 MB"),
-        (1.26e9, "1.3 GB"),
-        (3e13, "30000 GB"),
-    ],
-)
-def test_bytes_in_words(count, said):
-    assert in_bytes(count) == said
-
-
-@pytest.mark.parametrize(
-    ("seconds", "said"), [(0.0123, "12.3 ms"), (14.06, "14.1 s"), (90, "1.5 minutes"), (9000, "2.5 hours")]
-)
-def test_seconds_in_words(seconds, said):
-    assert in_seconds(seconds) == said
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from unfreeze.cli.trained import print_table
 from unfreeze.data.survey import Findings
 from unfreeze.report.lines import plain
 from unfreeze.training.check import Checked
-from unfreeze.training.estimate import Estimate, in_bytes, in_seconds
+from unfreeze.training.estimate import Estimate
+from unfreeze.wording import in_bytes, in_seconds
 
 _SHOWN = 10  # lines of a finding; JSON has all
 

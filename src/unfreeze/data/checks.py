@@ -16,6 +16,7 @@ from unfreeze.data.kinds import names_of
 from unfreeze.data.manifest import SPLITS
 from unfreeze.data.splits import split_named
 from unfreeze.options import nearest
+from unfreeze.wording import and_more
 
 _SPLIT_NAMES = f"{', '.join(SPLITS[:-1])} or {SPLITS[-1]}"
 
@@ -32,7 +33,7 @@ def labelled(path: Path, table: Table, notes: list[str]) -> list[Row]:
         else:
             blank.append(row.where)
     if blank:
-        notes.append(_more(f"{blank[0]}: no label for any task, left aside", blank))
+        notes.append(and_more(f"{blank[0]}: no label for any task, left aside", blank))
     return rows
 
 
@@ -58,7 +59,7 @@ def files_exist(path: Path, rows: Sequence[Row], column: str | None, notes: list
                 )
     _refuse(problems)
     if outside:
-        notes.append(_more(outside[0], outside))
+        notes.append(and_more(outside[0], outside))
 
 
 def _inside(path: Path, root: Path) -> bool:
@@ -136,11 +137,11 @@ def no_clip_twice(rows: Sequence[Row], notes: list[str]) -> None:
     )
     for other, look in _as_listed(twice)[:1]:
         notes.append(
-            _more(f"{look.where}: {look.path} is listed a second time (first at {other.where})", twice)
+            and_more(f"{look.where}: {look.path} is listed a second time (first at {other.where})", twice)
         )
     for other, look in _as_listed(torn)[:1]:
         notes.append(
-            _more(
+            and_more(
                 f"{look.where}: {look.path} is in {look.row.split}, and another stretch of it in "
                 f"{other.row.split} at {other.where}: {_flattered(look.row, other.row)}",
                 torn,
@@ -234,7 +235,7 @@ def groups_apart(rows: Sequence[Row], notes: list[str]) -> None:
                 f"{_flattered(row, other)}"
             )
     if shared:
-        notes.append(_more(shared[0], shared))
+        notes.append(and_more(shared[0], shared))
 
 
 def _flattered(row: Row, other: Row) -> str:
@@ -269,7 +270,7 @@ def splits_fit(path: Path, rows: Sequence[Row], notes: list[str], *, folds: bool
         if not any(row.labels[task] is not None for row in rows if row.split == "val"):
             problems.append(f"{path}, task {task!r}: no clip in val has a label; label some or drop the task")
     if folds and untrained:
-        notes.append(_more(untrained[0], untrained))
+        notes.append(and_more(untrained[0], untrained))
         untrained = []
     _refuse([*untrained, *problems])
 
@@ -283,12 +284,7 @@ def labels_of(rows: Sequence[Row], task: str, split: str | None = None) -> set[s
 
 def _refuse(problems: Sequence[str]) -> None:
     if problems:
-        raise ValueError(_more(problems[0], problems))
-
-
-def _more(first: str, all_of_them: Sequence[object]) -> str:
-    rest = len(all_of_them) - 1
-    return f"{first} (and {rest} more like it)" if rest else first
+        raise ValueError(and_more(problems[0], problems))
 
 
 def nearest_file(path: Path) -> str:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from unfreeze.data.formats import Names, Row
+from unfreeze.wording import and_more
 
 _WHOLE = re.compile(r"[+-]?[0-9]+(\.0*)?")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -145,11 +146,11 @@ def classes_with_few_clips(rows: Sequence[Row]) -> list[str]:
             )
         single = [name for name in where if len(where[name]) == 1 and name not in slips]
         if single:
-            more = f" (and {len(single) - 1} more like it)" if len(single) > 1 else ""
-            lines.append(
+            first = (
                 f"{where[single[0]][0]}, column {task!r}: the class {single[0]!r} has this one clip, too few "
-                f"to learn and to validate; add clips, or blank the label{more}"
+                f"to learn and to validate; add clips, or blank the label"
             )
+            lines.append(and_more(first, single))
     return lines
 
 

@@ -15,6 +15,7 @@ from unfreeze.options import nearest
 from unfreeze.preprocessing import Preprocessing
 from unfreeze.report.console import RunConsole
 from unfreeze.training.config import TrainConfig
+from unfreeze.wording import and_more
 
 # Findings that a run goes on with, and that its user should know of; a group in two splits is noted already.
 _SAID = frozenset({"leak", "conflict", "duplicate", "short", "long"})
@@ -60,7 +61,7 @@ def checked(
     without, notes = without_bad(manifest, found, max_bad=config.max_bad, allow_bad=config.allow_bad or ())
     notes.insert(0, survey_line(found))
     notes += [
-        f"Warning: {item.title}: {_counted(item.lines[0], item.lines)}"
+        f"Warning: {item.title}: {and_more(item.lines[0], item.lines)}"
         for item in findings(found, without, preprocessing).items
         if item.kind in _SAID
     ]
@@ -114,7 +115,7 @@ def without_bad(
     if len(train) > limit:
         first = next(iter(train.values()))
         raise ValueError(
-            _counted(
+            and_more(
                 f"{len(train)} of {total} training files are bad, and --max_bad {max_bad} allows {limit}: "
                 f"{first}",
                 list(train),
@@ -128,7 +129,7 @@ def without_bad(
             view, why = next(iter(refused.items()))
             raise ValueError(
                 f"{len(refused)} bad in {split}, where nothing is left out unasked: "
-                f"{_counted(why, list(refused))}; put it right, or say --allow_bad {view.path.name}"
+                f"{and_more(why, list(refused))}; put it right, or say --allow_bad {view.path.name}"
             )
         notes += [f"bad file in {split}, left out as --allow_bad says: {why}" for why in bad.values()]
     notes += [f"bad training file, left out: {why}" for why in list(train.values())[:_NAMED]]
@@ -200,7 +201,7 @@ def _check_classes(before: Manifest, after: Manifest) -> None:
         gone = [name for name in had if had[name] and not has[name]]
         if gone:
             raise ValueError(
-                _counted(
+                and_more(
                     f"{before.source}, task {task!r}: every training file of the class {gone[0]!r} is bad",
                     gone,
                 )
@@ -211,8 +212,3 @@ def _check_classes(before: Manifest, after: Manifest) -> None:
             raise ValueError(
                 f"{before.source}, task {task!r}: without its bad files val has no label; put them right"
             )
-
-
-def _counted(first: str, all_of_them: Sequence[object]) -> str:
-    rest = len(all_of_them) - 1
-    return f"{first} (and {rest} more like it)" if rest > 0 else first

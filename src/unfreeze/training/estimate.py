@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,14 +20,15 @@ from unfreeze.data.clip_cache import choose, expect, measure_room
 from unfreeze.data.decode import VideoInfo
 from unfreeze.data.manifest import View
 from unfreeze.data.survey import Survey
-from unfreeze.data.survey.examine import hours
 from unfreeze.data.transforms import training_side
 from unfreeze.history import EpochRecord, History, Mode
+from unfreeze.memory import available, resident
 from unfreeze.strategies import Strategy
 from unfreeze.strategies.base import BlockInfo, Decision
 from unfreeze.training.assembly import Assembly
 from unfreeze.training.config import TrainConfig
 from unfreeze.training.trial import collated, state_per_weight, timed_items, try_clips
+from unfreeze.wording import in_bytes, in_seconds
 
 _STALLED = 0.5  # a monitored metric that never improves: strategies that wait for a plateau thaw the soonest
 _WORKER = 150 * 10**6  # bytes that a decoding process has for itself, beside its clips
@@ -136,7 +136,7 @@ def estimate(
         )
         for m in (first, most)
     )
-    resident, decoding = _resident(), _decoding_bytes(train, survey)
+    process, decoding = resident(), _decoding_bytes(train, survey)
     ahead = config.workers * (
         _WORKER + decoding + _AHEAD * config.batch_size * clips["video"].nbytes // count
     )
@@ -148,9 +148,9 @@ def estimate(
     where = "the strategy" if not plan[heaviest - 1].measured else "the strategy if the metric never improves"
     return Estimate(
         on=device_type,
-        ram=resident + ahead + kept + on_cpu,
+        ram=process + ahead + kept + on_cpu,
         ram_basis=(
-            f"this process {in_bytes(resident)}, {config.workers} workers with {_AHEAD} batches of "
+            f"this process {in_bytes(process)}, {config.workers} workers with {_AHEAD} batches of "
             f"{config.batch_size} clips each {in_bytes(ahead)}, clip cache {in_bytes(kept)}"
             + (f", model {in_bytes(on_cpu)}" if on_cpu else "")
         ),
@@ -212,39 +212,11 @@ def _info(survey: Survey) -> Callable[[View], VideoInfo]:
     return of
 
 
-def _resident() -> int:
-    """Bytes of memory that this process has now."""
-    statm = Path("/proc/self/statm")
-    if statm.is_file():
-        return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    return 500 * 10**6  # Python with torch and a model
-
-
 def _free(device_type: str) -> int | None:
     if device_type == "cuda":
         return torch.cuda.mem_get_info()[0]
-    meminfo = Path("/proc/meminfo")
-    if not meminfo.is_file():
-        return None
-    lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
-    return int(lines["MemAvailable"].split()[0]) * 1024
+    return available()
 
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def in_bytes(count: float) -> str:
-    """A size in words: ``1.5 kB``, ``20 MB``."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if count < 1000 or unit == "GB":
-            break
-        count /= 1000
-    return f"{count:.0f} {unit}" if count >= 10 or unit == "bytes" else f"{count:.1f} {unit}"
-
-
-def in_seconds(seconds: float) -> str:
-    """A length of time in words: ``12 ms``, ``14 s``, ``2.5 hours``."""
-    if seconds < 1:
-        return f"{1000 * seconds:.3g} ms"
-    return f"{seconds:.3g} s" if seconds < 60 else hours(seconds)

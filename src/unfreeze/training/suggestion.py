@@ -11,7 +11,8 @@ from unfreeze.data.manifest import Manifest
 from unfreeze.data.survey import Findings, Survey
 from unfreeze.preprocessing import Preprocessing
 from unfreeze.training.config import TrainConfig
-from unfreeze.training.estimate import Estimate, in_bytes, in_seconds
+from unfreeze.training.estimate import Estimate
+from unfreeze.wording import in_bytes, in_seconds
 
 UNEVEN = 3.0  # clips of the most frequent class for one of the rarest, above which a remedy is suggested
 _SHORT = 0.5  # share of the clips that are too short, above which a faster rate is suggested

@@ -265,7 +265,7 @@ def test_a_full_cache_keeps_what_it_has(samples, tmp_path):
     agree(samples, kept)
     assert sorted(tmp_path.glob("*.clip")) == before
     assert kept.notes() == [
-        "Clip cache: full with 0.1 MB (--clip_cache_gb); clips that are not in it are decoded in every epoch"
+        "Clip cache: full with 60 kB (--clip_cache_gb); clips that are not in it are decoded in every epoch"
     ]
 
 

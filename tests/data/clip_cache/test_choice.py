@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from unfreeze.data.clip_cache import Expected, Room, choice, choose, measure_room, ram
-from unfreeze.data.clip_cache.choice import in_words
 
 GB = 10**9
 FOLDER = Path("clips")
@@ -164,9 +163,3 @@ def test_a_folder_that_cannot_be_made_is_no_room(tmp_path):
 def test_the_folder_is_below_the_users_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("UNFREEZE_CACHE", str(tmp_path))
     assert measure_room().folder == tmp_path / "clips"
-
-
-def test_sizes_in_words():
-    assert [in_words(size) for size in (0, 7_200_000, 50_000_000, 999_000_000, 1_240_000_000, 34 * GB)] == [
-        "0.0 MB", "7.2 MB", "50 MB", "1.0 GB", "1.2 GB", "34 GB",
-    ]  # fmt: skip

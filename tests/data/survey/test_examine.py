@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unfreeze.data.survey import FileReport, examine
-from unfreeze.data.survey.examine import hours, is_variable
+from unfreeze.data.survey.examine import is_variable
 
 
 def look(path, mode="full", beat=lambda: None) -> FileReport:
@@ -135,10 +135,3 @@ def test_a_variable_rate_is_more_than_rounding(times, variable):
 @given(st.floats(1, 120), st.integers(3, 50))
 def test_no_constant_rate_is_called_variable_whatever_the_container_rounds_to(fps, frames):
     assert not is_variable([round(i / fps, 3) for i in range(frames)])
-
-
-@pytest.mark.parametrize(
-    ("seconds", "said"), [(2.4, "2.4 seconds"), (90, "1.5 minutes"), (36_000, "10.0 hours")]
-)
-def test_lengths_in_words(seconds, said):
-    assert hours(seconds) == said

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from unfreeze.data.clip_cache import entry, ram
-from unfreeze.data.clip_cache.choice import Choice, in_words
+from unfreeze.data.clip_cache.choice import Choice
 from unfreeze.data.clip_cache.counters import Counters, Stats
 from unfreeze.data.clip_cache.entry import DamagedError
 from unfreeze.data.clip_cache.expected import MAX_FRAMES
@@ -18,6 +18,7 @@ from unfreeze.data.clip_cache.folder import Folder
 from unfreeze.data.clip_cache.key import Digests, name_of
 from unfreeze.data.decode import DecodedVideo, VideoError, pick_decoder, probe
 from unfreeze.data.manifest import View
+from unfreeze.wording import in_bytes
 
 
 class ClipCache:
@@ -115,7 +116,7 @@ class ClipCache:
             )
         if stats.full:
             lines.append(
-                f"Clip cache: full with {in_words(self._folder.limit)} (--clip_cache_gb); clips that are "
+                f"Clip cache: full with {in_bytes(self._folder.limit)} (--clip_cache_gb); clips that are "
                 f"not in it are decoded in every epoch"
             )
         news = [line for line in lines if line not in self._told]

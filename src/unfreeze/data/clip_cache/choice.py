@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,6 +12,8 @@ from unfreeze.data.clip_cache import ram
 from unfreeze.data.clip_cache.expected import MAX_FRAMES, Expected
 from unfreeze.data.clip_cache.folder import held
 from unfreeze.data.demo.files import cache_root
+from unfreeze.memory import available
+from unfreeze.wording import in_bytes
 
 _LEAST = 32_000_000  # bytes; a tmpfs with less is no place for clips (and batches pass through it)
 
@@ -75,13 +76,13 @@ def choose(
         for where, there in free.items()
         if there is not None
     }
-    size = f"about {in_words(expected.bytes)} of clips"
+    size = f"about {in_bytes(expected.bytes)} of clips"
     if expected.too_long:
         size += f" ({expected.too_long} of {expected.views} have over {MAX_FRAMES} frames and are not kept)"
 
     def at(where: Literal["ram", "disk"]) -> Choice:
         place = f"in RAM ({ram.TMPFS})" if where == "ram" else f"on disk ({room.folder})"
-        line = f"Clip cache: {place}, {size}, at most {in_words(limits[where])}"
+        line = f"Clip cache: {place}, {size}, at most {in_bytes(limits[where])}"
         if expected.bytes > limits[where]:
             line += "; the rest is decoded in every epoch"
         return Choice(where, room.folder, limits[where], line)
@@ -104,7 +105,7 @@ def choose(
         return at("disk")
     bound = f"--clip_cache_gb {gb:g}" if gb else "half of what is free"
     there = ", ".join(
-        f"{name} {in_words(limits[where])}" if where in limits else f"{name} none"
+        f"{name} {in_bytes(limits[where])}" if where in limits else f"{name} none"
         for where, name in (("ram", "RAM"), ("disk", "disk"))
     )
     return off(f", as {size} do not fit into {bound} ({there}); --clip_cache disk keeps a part of them")
@@ -120,12 +121,6 @@ def measure_room(folder: Path | None = None, tmpfs: Path = ram.TMPFS) -> Room:
     return Room(_free_ram(tmpfs), _free_disk(folder), folder)
 
 
-def in_words(size: int) -> str:
-    """``1.2 GB``, ``34 GB``, ``50 MB``: two digits."""
-    value, unit = (size / 1e9, "GB") if size >= 0.95e9 else (size / 1e6, "MB")
-    return f"{value:.{0 if value >= 9.95 else 1}f} {unit}"
-
-
 def _check_room(wanted: Literal["ram", "disk"], room: Room, gb: float | None) -> None:
     free, other = (room.ram, "disk") if wanted == "ram" else (room.disk, "ram")
     place = ram.TMPFS if wanted == "ram" else room.folder
@@ -138,32 +133,17 @@ def _check_room(wanted: Literal["ram", "disk"], room: Room, gb: float | None) ->
         remedy = "choose less, or" if gb else "choose"
         docker = " (a container gets more with --shm-size)" if wanted == "ram" else ""
         raise ValueError(
-            f"{flags}: only {in_words(free)} are free in {place}{docker}; "
+            f"{flags}: only {in_bytes(free)} are free in {place}{docker}; "
             f"{remedy} --clip_cache {other} or off"
         )
 
 
 def _free_ram(tmpfs: Path) -> int | None:
-    """The least of: memory, what the container may still take of it, and the tmpfs."""
+    """The least of the memory that is free and of the tmpfs."""
     if not (os.path.ismount(tmpfs) and os.access(tmpfs, os.W_OK)):
         return None
-    bounds = [shutil.disk_usage(tmpfs).free]
-    with suppress(OSError, ValueError, StopIteration):
-        memory = Path("/proc/meminfo").read_text().splitlines()
-        bounds.append(1024 * int(next(line for line in memory if line.startswith("MemAvailable")).split()[1]))
-    for group in _CGROUPS:
-        with suppress(OSError, ValueError):  # no such group, or no limit ("max")
-            bounds.append(max(int(group[0].read_text()) - int(group[1].read_text()), 0))
-    return min(bounds)
-
-
-_CGROUPS = (
-    (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
-    (
-        Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
-        Path("/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-    ),
-)
+    room, memory = shutil.disk_usage(tmpfs).free, available()
+    return room if memory is None else min(room, memory)
 
 
 def _free_disk(folder: Path) -> int | None:

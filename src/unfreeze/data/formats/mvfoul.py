@@ -22,6 +22,7 @@ from unfreeze.data.formats.base import Row, Table, check_tasks
 from unfreeze.data.manifest import View
 from unfreeze.data.splits import split_named
 from unfreeze.options import nearest
+from unfreeze.wording import and_more
 
 DESCRIPTION = "SoccerNet-MVFoul, a folder with Train/annotations.json and its like"
 
@@ -55,8 +56,7 @@ def read(source: Path, tasks: Sequence[str] | None) -> Table:
     for file in files:
         rows += _actions(file, chosen, notes, problems)
     if problems:
-        rest = f" (and {len(problems) - 1} more like it)" if len(problems) > 1 else ""
-        raise ValueError(problems[0] + rest)
+        raise ValueError(and_more(problems[0], problems))
     if not rows:
         raise ValueError(f"{source} has no action with labels; {'; '.join(notes)}")
     classes = {task: CLASSES[task] for task in chosen}

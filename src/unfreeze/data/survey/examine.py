@@ -16,6 +16,7 @@ from av.stream import Disposition
 
 from unfreeze.data.decode import VideoError, read_all, read_frames
 from unfreeze.data.survey.report import FileReport, Mode, Trouble
+from unfreeze.wording import in_seconds
 
 # Of a longer file only this much (seconds) is decoded; the packets of the rest are read all the same.
 MOST_DECODED = 20 * 60.0
@@ -55,18 +56,10 @@ def examine(path: Path, beat: Callable[[], None], *, mode: Mode, decoder: str) -
     note = ""
     if mode == "full" and decoded < report.seconds - 1:
         note = (
-            f"{path}: {hours(report.seconds)} long, so only the first {hours(decoded)} were decoded; of the "
-            f"rest the packets were read"
+            f"{path}: {in_seconds(report.seconds)} long, so only the first {in_seconds(decoded)} were "
+            f"decoded; of the rest the packets were read"
         )
     return replace(report, decoded_seconds=decoded, note=note)
-
-
-def hours(seconds: float) -> str:
-    """A length as a person says it: ``10.0 hours``, ``20.0 minutes``, ``2.4 seconds``."""
-    for unit, size in (("hours", 3600), ("minutes", 60)):
-        if seconds >= size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.1f} seconds"
 
 
 @dataclass(frozen=True)

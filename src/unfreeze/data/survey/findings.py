@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from unfreeze.data.manifest import SPLITS, Manifest, Sample, View
-from unfreeze.data.survey.examine import hours
 from unfreeze.data.survey.histogram import Histogram
 from unfreeze.data.survey.report import FileReport, Survey
 from unfreeze.preprocessing import Preprocessing
+from unfreeze.wording import in_seconds
 
 Level = Literal["stop", "warn", "note"]
 LONG = 3600.0  # seconds from which on a file is very long
@@ -280,8 +280,8 @@ def _small(good: Sequence[FileReport], p: Preprocessing) -> Iterator[Finding]:
 
 def _long(uses: Sequence[_Use]) -> Iterator[Finding]:
     lines = dict.fromkeys(
-        f"{use.view.path}: {hours(use.report.seconds)}; name the stretches that matter in columns start and "
-        f"end, or cut the file"
+        f"{use.view.path}: {in_seconds(use.report.seconds)}; name the stretches that matter in columns "
+        f"start and end, or cut the file"
         for use in uses
         if use.report.ok and use.end - use.begin > LONG
     )
