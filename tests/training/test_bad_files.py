@@ -8,7 +8,7 @@ import pytest
 
 from unfreeze.data import Manifest, Sample, View, load_manifest
 from unfreeze.data.survey import FileReport, Survey
-from unfreeze.training.bad_files import checked, most_bad, without_bad
+from unfreeze.training.bad_files import checked, most_bad, without_bad, without_named
 from unfreeze.training.config import TrainConfig
 
 
@@ -228,3 +228,21 @@ def test_content_in_two_splits_is_noted(clips, tmp_path, console, cache):
     (leak,) = [note for note in manifest.notes if "same content in two splits" in note]
     assert "6.mp4" in leak
     assert "more like it" in leak
+
+
+def test_of_what_is_measured_only_bad_files_that_are_named_are_left_out(clips, tmp_path):
+    good = min(clips.parent.glob("*.mp4"))
+    junk = tmp_path / "junk.mp4"
+    junk.write_bytes(b"no video")
+    views = View(good), View(junk)
+    samples = (
+        Sample(views, "val", {}, row="a.csv:2"),
+        Sample((View(junk),), "val", {}),
+        Sample((View(good),), "val", {}),
+    )
+    assert without_named(samples, ["other.mp4"], decoder="pyav", workers=0) == (samples, [])
+    left, notes = without_named(samples, ["junk.mp4", good.name], decoder="pyav", workers=0)
+    assert left == (replace(samples[0], views=views[:1]), samples[2])
+    assert len(notes) == 2
+    assert notes[0].startswith("bad file, left out as --allow_bad says: a.csv:2: ")
+    assert notes[1] == "a.csv:2: goes on with 1 of its 2 views"

@@ -9,16 +9,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from unfreeze.cli.evaluation_folder import EvaluationFolder, default_folder, prediction_lines
 from unfreeze.cli.flags import Group, flags_of
 from unfreeze.cli.parser import parse
 from unfreeze.cli.trained import CHECKPOINT_HELP, checkpoint_path, print_table, trained_data
 from unfreeze.options import check_options, option
-
-if TYPE_CHECKING:
-    from unfreeze.data import Sample, View
 
 SUMMARY = "measure a trained checkpoint, task by task and class by class"
 
@@ -71,6 +68,7 @@ def run(argv: Sequence[str], program: str) -> int:
     from unfreeze.data import ClipDataset, make_loader
     from unfreeze.data.decode import pick_decoder
     from unfreeze.report.console import RunConsole
+    from unfreeze.training.bad_files import without_named
     from unfreeze.training.checkpoint import load_for_inference
     from unfreeze.training.class_report import class_reports
     from unfreeze.training.device import pick_device
@@ -91,7 +89,7 @@ def run(argv: Sequence[str], program: str) -> int:
     allowed = config.allow_bad
     if allowed is None and config.data is None:
         allowed = trained.get("allow_bad")
-    samples, left_out = _without_bad(samples, allowed or (), decoder, config.workers)
+    samples, left_out = without_named(samples, allowed or (), decoder=decoder, workers=config.workers)
     if not samples:
         raise ValueError(f"{manifest.source}: all clips of the split {config.split} are bad: {left_out[0]}")
     dataset = ClipDataset(
@@ -142,41 +140,6 @@ def run(argv: Sequence[str], program: str) -> int:
     else:
         _print_summary(summary)
     return 0
-
-
-def _without_bad(
-    samples: Sequence[Sample], allowed: Sequence[str], decoder: str, workers: int
-) -> tuple[tuple[Sample, ...], list[str]]:
-    """``samples`` without the views that are bad and may be, and a line for each of these.
-
-    Training judges files in the same way, so a run is measured on what it was validated on.
-    """
-    from unfreeze.data.survey import outside, survey
-
-    def named(view: View) -> bool:
-        return any(
-            name == view.path.name or Path(name).absolute() == view.path.absolute() for name in allowed
-        )
-
-    doubtful = [sample for sample in samples if any(map(named, sample.views))]
-    if not doubtful:
-        return tuple(samples), []
-    reports = survey(doubtful, decoder=decoder, workers=workers).reports
-    left: list[Sample] = []
-    lines: list[str] = []
-    for sample in samples:
-        views = []
-        for view in sample.views:
-            why = None
-            if named(view):
-                why = reports[view.path].error or outside(sample, view, reports[view.path])
-            if why:
-                lines.append(f"bad file, left out as --allow_bad says: {why}")
-            else:
-                views.append(view)
-        if views:
-            left.append(dataclasses.replace(sample, views=tuple(views)))
-    return tuple(left), lines
 
 
 def per_task(metrics: Mapping[str, float]) -> dict[str, dict[str, float | None]]:

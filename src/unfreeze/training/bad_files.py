@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -139,18 +139,45 @@ def without_bad(
         notes.append(f"{len(train)} of {total} training files are left out (--max_bad {max_bad}: {limit})")
     if not problems:
         return manifest, notes
-    samples = []
-    for sample in manifest.samples:
+    left = _without(manifest.samples, problems, notes)
+    reduced = replace(manifest, samples=left)
+    _check_classes(manifest, reduced)
+    return reduced, notes
+
+
+def without_named(
+    samples: Sequence[Sample], names: Sequence[str], *, decoder: str, workers: int
+) -> tuple[tuple[Sample, ...], list[str]]:
+    """``samples`` without those views that are bad and named, for evaluation; and notes.
+
+    No other file is looked at: one that is bad and not named is an error when it is read. Files are judged as
+    in training, so a run is measured on what it was validated on.
+
+    Args:
+        names: files that may be bad, by name or path; those that are not there do not matter.
+        decoder, workers: see ``survey``.
+    """
+    doubtful = [s for s in samples if any(_allowed(view.path, names) for view in s.views)]
+    if not doubtful:
+        return tuple(samples), []
+    problems = _problems(doubtful, survey(doubtful, decoder=decoder, workers=workers))
+    problems = {view: why for view, why in problems.items() if _allowed(view.path, names)}
+    notes = [f"bad file, left out as --allow_bad says: {why}" for why in problems.values()]
+    return _without(samples, problems, notes), notes
+
+
+def _without(samples: Sequence[Sample], problems: Mapping[View, str], notes: list[str]) -> tuple[Sample, ...]:
+    """``samples`` without bad views; a sample that has no other is left out."""
+    reduced = []
+    for sample in samples:
         left = tuple(view for view in sample.views if view not in problems)
         if left:
-            samples.append(replace(sample, views=left))
+            reduced.append(replace(sample, views=left))
         if left and len(left) < len(sample.views):
             notes.append(
                 f"{sample.row or sample.path}: goes on with {len(left)} of its {len(sample.views)} views"
             )
-    reduced = replace(manifest, samples=tuple(samples))
-    _check_classes(manifest, reduced)
-    return reduced, notes
+    return tuple(reduced)
 
 
 def _problems(samples: Sequence[Sample], survey: Survey) -> dict[View, str]:
