@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import Dataset
 
 from unfreeze.data.decode import DecodedVideo, VideoInfo, read_all, read_frames
-from unfreeze.data.manifest import Label, Sample, View
+from unfreeze.data.manifest import MASKED, Label, Sample, View
 from unfreeze.data.sampling import clip_times, evaluation_times, is_spread
 from unfreeze.data.transforms import (
     EvaluationTransform,
@@ -23,8 +23,6 @@ from unfreeze.data.transforms import (
     training_side,
 )
 from unfreeze.preprocessing import Preprocessing
-
-MASKED = -1
 
 
 class Item(TypedDict):

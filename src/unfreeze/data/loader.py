@@ -64,7 +64,7 @@ class ClipLoader:
             _Caught(dataset),
             batch_sampler=self._batches,
             num_workers=workers,
-            collate_fn=_collate,
+            collate_fn=_collate_caught,
             pin_memory=pin_memory,
             persistent_workers=workers > 0,
             worker_init_fn=leave_interrupts_to_the_parent,
@@ -192,21 +192,26 @@ class _Caught(Dataset[Item | VideoError]):
             return error
 
 
-def _collate(items: Sequence[Item | VideoError]) -> Batch | VideoError:
+def _collate_caught(items: Sequence[Item | VideoError]) -> Batch | VideoError:
     good: list[Item] = []
     for item in items:
         if isinstance(item, VideoError):
             return item
         good.append(item)
-    videos = [item["video"] for item in good]
+    return collate(good)
+
+
+def collate(items: Sequence[Item]) -> Batch:
+    """Samples as a batch."""
+    videos = [item["video"] for item in items]
     videos = [video if video.dim() == 6 else video[None] for video in videos]  # (K, V, C, T, H, W)
     views = max(video.shape[1] for video in videos)
     masks = [torch.arange(views) < video.shape[1] for video in videos]
     return {
         "video": torch.cat([_with_views(video, views) for video in videos]),
         "view_mask": torch.stack(masks).repeat_interleave(len(videos[0]), 0),
-        "labels": {task: _together([item["labels"][task] for item in good]) for task in good[0]["labels"]},
-        "index": torch.tensor([item["index"] for item in good]),
+        "labels": {task: _together([item["labels"][task] for item in items]) for task in items[0]["labels"]},
+        "index": torch.tensor([item["index"] for item in items]),
     }
 
 

@@ -13,6 +13,8 @@ SPLITS = ("train", "val", "test")
 
 # An index into the classes of a task; for a multi-label task, ascending, those of all that apply.
 Label = int | tuple[int, ...]
+# In place of a class index, and of each 0 or 1 of a multi-label task, in tensors of labels: there is none.
+MASKED = -1
 
 
 @dataclass(frozen=True)

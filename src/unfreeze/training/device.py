@@ -21,6 +21,14 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def synchronise(device: torch.device) -> None:
+    """Wait until the device has done what it was told: it is told now and does it later, but for the CPU."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
 def parallelise(model: nn.Module, parallel: str, device: torch.device) -> nn.Module:
     """The module to call: ``model``, or for ``dp`` an ``nn.DataParallel`` that splits batches over all GPUs.
 

@@ -18,6 +18,7 @@ import torch
 from unfreeze.data import ClipDataset, ClipLoader
 from unfreeze.data.clip_cache import choose, expect, measure_room
 from unfreeze.data.decode import VideoInfo
+from unfreeze.data.loader import collate
 from unfreeze.data.manifest import View
 from unfreeze.data.survey import Survey
 from unfreeze.data.transforms import training_side
@@ -27,7 +28,7 @@ from unfreeze.strategies import Strategy
 from unfreeze.strategies.base import BlockInfo, Decision
 from unfreeze.training.assembly import Assembly
 from unfreeze.training.config import TrainConfig
-from unfreeze.training.trial import collated, state_per_weight, timed_items, try_clips
+from unfreeze.training.trial import state_per_weight, timed_items, try_clips
 from unfreeze.wording import in_bytes, in_seconds
 
 _STALLED = 0.5  # a monitored metric that never improves: strategies that wait for a plateau thaw the soonest
@@ -109,7 +110,7 @@ def estimate(
 
     count = min(2, len(train))
     decode, items = timed_items(train, count)
-    clips = collated(train, items)
+    clips = collate(items)
     made.freezer.start_epoch()
     first = most = try_clips(made.model, clips, config.precision)
     if heaviest > 1:

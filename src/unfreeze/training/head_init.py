@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unfreeze.models import VideoClassifier
-from unfreeze.training.losses import MASKED
+from unfreeze.training.losses import known
 from unfreeze.training.precision import autocast
 
 HeadInit = Literal["random", "zeros", "class_means"]
@@ -112,7 +112,7 @@ def class_means_head(features: Tensor, labels: Tensor, classes: int) -> tuple[Te
         features: (N, D).
         labels: (N,), -1 where masked.
     """
-    labelled = labels != MASKED
+    labelled = known(labels)
     features, labels = features[labelled], labels[labelled]
     if not len(features):
         return features.new_zeros(classes, features.shape[1]), features.new_zeros(classes)
@@ -136,7 +136,7 @@ def multilabel_head(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         features: (N, D).
         labels: (N, classes) of 0 and 1, all -1 where masked.
     """
-    labelled = (labels != MASKED).all(dim=1)
+    labelled = known(labels)
     features, labels = features[labelled], labels[labelled]
     classes = labels.shape[1]
     weight, bias = features.new_zeros(classes, features.shape[1]), features.new_zeros(classes)

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from unfreeze.training.device import synchronise
+
 
 class Latency(nn.Module):
     """Runs as ``model`` does, and takes the time of it; ``track`` takes that of whole batches.
@@ -58,10 +60,7 @@ class Latency(nn.Module):
         }
 
     def _now(self) -> float:
-        if self.device.type == "cuda":  # which is told what to do and does it later
-            torch.cuda.synchronize(self.device)
-        elif self.device.type == "mps":
-            torch.mps.synchronize()
+        synchronise(self.device)
         return time.perf_counter()
 
 

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from unfreeze.data.manifest import MASKED
 from unfreeze.training.balance.class_weights import loss_weights
 from unfreeze.training.balance.counts import training_counts
 from unfreeze.training.balance.focal import focal_factor
@@ -24,8 +25,6 @@ from unfreeze.training.balance.logit_adjustment import log_prior
 if TYPE_CHECKING:
     from unfreeze.data.manifest import Manifest
     from unfreeze.training.balance.flags import Balance
-
-MASKED = -1
 
 
 def known(labels: Tensor) -> Tensor:

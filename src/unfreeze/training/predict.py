@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from unfreeze.data import ClipDataset, Sample, VideoInfo, View, probe, read_frames
-from unfreeze.data.decode.base import Window
+from unfreeze.data.decode.base import SAME_MOMENT, Window
 from unfreeze.data.loader import leave_interrupts_to_the_parent
 from unfreeze.data.sampling import evaluation_times, is_spread
 from unfreeze.data.transforms import EvaluationTransform
@@ -27,7 +27,6 @@ from unfreeze.preprocessing import Preprocessing
 from unfreeze.training.precision import autocast
 
 _MOST_BYTES = 256 * 2**20  # of frames at full size that are decoded at once (but at least one window's)
-_SAME_MOMENT = 1e-6
 
 Span = tuple[float, float]  # seconds
 
@@ -49,7 +48,7 @@ class Sliding:
     def spans(self, info: VideoInfo, preprocessing: Preprocessing) -> list[Span]:
         """Start and end of every window of a file, ascending; the last one ends with the file."""
         length = self.length or clip_length(preprocessing, info)
-        if self.whole or length is None or length >= info.duration - _SAME_MOMENT:
+        if self.whole or length is None or length >= info.duration - SAME_MOMENT:
             return [(0.0, info.duration)]
         return slide(info.duration, length, self.stride or length)
 
@@ -87,8 +86,8 @@ def slide(duration: float, length: float, stride: float) -> list[Span]:
     What the last of them leaves over at the end is covered by one more, which ends with the file.
     """
     last = duration - length
-    starts = [i * stride for i in range(int((last + _SAME_MOMENT) / stride) + 1)]
-    if starts[-1] < last - _SAME_MOMENT:
+    starts = [i * stride for i in range(int((last + SAME_MOMENT) / stride) + 1)]
+    if starts[-1] < last - SAME_MOMENT:
         starts.append(last)
     return [(start, min(start + length, duration)) for start in starts]
 

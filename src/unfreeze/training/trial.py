@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from unfreeze.data import ClipDataset
+from unfreeze.data.dataset import Item
+from unfreeze.data.loader import Batch
 from unfreeze.models import VideoClassifier
 from unfreeze.optim import build_optimizer
 from unfreeze.training.config import TrainConfig
+from unfreeze.training.device import synchronise
 from unfreeze.training.precision import autocast
 
 _SECONDS = 1.5  # per measurement, about
@@ -29,8 +32,8 @@ class Trial:
     saved: int
 
 
-def try_clips(model: VideoClassifier, clips: Mapping[str, Tensor], precision: str) -> Trial:
-    """Train and evaluate on ``video`` (B, V, C, T, H, W) and ``view_mask`` (B, V); the weights stay."""
+def try_clips(model: VideoClassifier, clips: Batch, precision: str) -> Trial:
+    """Train and evaluate on the clips of a batch; the weights stay."""
     device = next(model.parameters()).device
     video, mask = clips["video"].to(device), clips["view_mask"].to(device)
 
@@ -78,41 +81,24 @@ def _timed(work: Callable[[], None], device: torch.device) -> float:
     work()
     until = time.perf_counter() + _SECONDS
     while len(times) < 2 or (len(times) < _REPEATS and time.perf_counter() < until):
-        _synchronise(device)
+        synchronise(device)
         started = time.perf_counter()
         work()
-        _synchronise(device)
+        synchronise(device)
         times.append(time.perf_counter() - started)
     return min(times)
 
 
-def _synchronise(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def timed_items(dataset: ClipDataset, count: int) -> tuple[float, list[Any]]:
+def timed_items(dataset: ClipDataset, count: int) -> tuple[float, list[Item]]:
     """Seconds in which an item is made, on average over a few, evenly spread; and the first ``count``."""
     chosen = [round(i * (len(dataset) - 1) / (_REPEATS - 1)) for i in range(_REPEATS)]
-    items: list[Any] = []
+    items: list[Item] = []
     started = time.perf_counter()
     for index in dict.fromkeys(chosen):
         items.append(dataset[1, index])
         if len(items) >= count and time.perf_counter() - started > _SECONDS:
             break
     return (time.perf_counter() - started) / len(items), items[:count]
-
-
-def collated(dataset: ClipDataset, items: Sequence[Any]) -> dict[str, Tensor]:
-    """Items as the loader hands them over; views that an item has less than another are zeros."""
-    most = max(len(item["video"]) for item in items)
-    video = torch.stack([_padded(item["video"], most) for item in items])
-    mask = torch.tensor([[view < len(item["video"]) for view in range(most)] for item in items])
-    return {"video": video, "view_mask": mask}
-
-
-def _padded(video: Tensor, views: int) -> Tensor:
-    return torch.cat([video, video.new_zeros(views - len(video), *video.shape[1:])])
 
 
 def state_per_weight(config: TrainConfig) -> float:

@@ -87,10 +87,7 @@ class ClipCache:
         if name in self._unfit or self._stopped():
             return None
         try:
-            if (
-                whole
-                and probe(view.path, start=view.start, end=view.end, decoder=decoder).frames > MAX_FRAMES
-            ):
+            if whole and probe(view.path, start=view.start, end=view.end).frames > MAX_FRAMES:
                 self._unfit.add(name)
                 return None
             video = make()

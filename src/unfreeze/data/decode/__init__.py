@@ -44,9 +44,7 @@ def pick_decoder(name: str) -> Literal["torchcodec", "pyav"]:
     return "torchcodec" if reason is None else "pyav"
 
 
-def probe(
-    path: str | Path, *, start: float | None = None, end: float | None = None, decoder: str = "auto"
-) -> VideoInfo:
+def probe(path: str | Path, *, start: float | None = None, end: float | None = None) -> VideoInfo:
     """Size and length of a video, or of the stretch of it from ``start`` to ``end``, without decoding it.
 
     That is PyAV's work, whatever the decoder.
