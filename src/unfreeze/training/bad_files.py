@@ -181,7 +181,7 @@ def _without(samples: Sequence[Sample], problems: Mapping[View, str], notes: lis
 
 
 def _problems(samples: Sequence[Sample], survey: Survey) -> dict[View, str]:
-    """Each bad view with the line that says why."""
+    """Each bad view with the line that says why, and names the first row that has it."""
     problems: dict[View, str] = {}
     for sample in samples:
         for view in sample.views:
@@ -189,7 +189,7 @@ def _problems(samples: Sequence[Sample], survey: Survey) -> dict[View, str]:
             if report is not None:
                 why = outside(sample, view, report) if report.ok else at_row(sample, report)
                 if why:
-                    problems[view] = why
+                    problems.setdefault(view, why)
     return problems
 
 
