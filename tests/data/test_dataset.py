@@ -7,9 +7,9 @@ import torch
 from torchvision.transforms import InterpolationMode, v2
 
 from unfreeze.data import ClipDataset, Sample, VideoError, View, read_frames
-from unfreeze.data.dataset import derive_seed
 from unfreeze.data.decode import DecodedVideo
 from unfreeze.data.sampling import segment_times, window_times
+from unfreeze.data.seeds import derive_seed
 from unfreeze.data.transforms import TrainingTransform, training_side
 from unfreeze.preprocessing import Preprocessing
 

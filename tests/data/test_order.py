@@ -10,8 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unfreeze.data.dataset import derive_seed
 from unfreeze.data.order import epoch_order
+from unfreeze.data.seeds import derive_seed
 
 
 @given(count=st.integers(0, 60), seed=st.integers(0, 9), epoch=st.integers(1, 5), shuffle=st.booleans())

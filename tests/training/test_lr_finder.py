@@ -13,7 +13,7 @@ from unfreeze import strategies
 from unfreeze.freezer import Freezer
 from unfreeze.training import lr_finder
 from unfreeze.training.config import TrainConfig
-from unfreeze.training.lr_finder import Found, Trial, find_lr, go_to
+from unfreeze.training.lr_finder import Found, RateTrial, find_lr, go_to
 from unfreeze.training.range_test import Curve
 
 
@@ -32,11 +32,11 @@ def find(clips, tmp_path, console, monkeypatch) -> Callable[..., Found]:
 
 
 @pytest.fixture
-def trials(monkeypatch) -> list[Trial]:
+def trials(monkeypatch) -> list[RateTrial]:
     """The trials that are made, for a look inside."""
-    made: list[Trial] = []
+    made: list[RateTrial] = []
 
-    class Watched(Trial):
+    class Watched(RateTrial):
         def __init__(self, *args: Any) -> None:
             super().__init__(*args)
             made.append(self)
@@ -48,7 +48,7 @@ def trials(monkeypatch) -> list[Trial]:
             self.rates.append([group["lr"] for group in self.stepper.made.optimizer.param_groups])
             return loss
 
-    monkeypatch.setattr(lr_finder, "Trial", Watched)
+    monkeypatch.setattr(lr_finder, "RateTrial", Watched)
     return made
 
 
@@ -119,7 +119,7 @@ def test_what_cannot_be_tested(find, flags: dict[str, Any], message: str) -> Non
 
 
 def test_a_loss_that_is_no_number_from_the_start(find, monkeypatch) -> None:
-    monkeypatch.setattr(Trial, "step", lambda self, rate: math.nan)
+    monkeypatch.setattr(RateTrial, "step", lambda self, rate: math.nan)
     with pytest.raises(ValueError, match="the loss is not finite before the first step"):
         find()
 

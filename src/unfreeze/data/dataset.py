@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 from unfreeze.data.decode import DecodedVideo, VideoInfo, read_all, read_frames
 from unfreeze.data.manifest import MASKED, Label, Sample, View
 from unfreeze.data.sampling import clip_times, evaluation_times, is_spread
+from unfreeze.data.seeds import derive_seed
 from unfreeze.data.transforms import (
     EvaluationTransform,
     TrainingTransform,
@@ -251,8 +252,3 @@ def _by_pixel(frames: torch.Tensor) -> torch.Tensor:
     depend on that in the last bit.
     """
     return frames.contiguous(memory_format=torch.channels_last)
-
-
-def derive_seed(*keys: int) -> int:
-    """A 64-bit seed for what ``keys`` (not negative) name together; close keys give unrelated seeds."""
-    return int(np.random.SeedSequence(keys).generate_state(1, np.uint64)[0])

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from unfreeze.data.dataset import derive_seed
+from unfreeze.data.seeds import derive_seed
 
 
 def epoch_order(

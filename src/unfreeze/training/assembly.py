@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
@@ -14,7 +13,7 @@ from unfreeze.data import ClipLoader, Manifest
 from unfreeze.freezer import Freezer
 from unfreeze.history import Mode
 from unfreeze.models import VideoClassifier, build_model
-from unfreeze.optim import build_optimizer, build_scheduler
+from unfreeze.optim import NoSchedule, Schedule, build_optimizer, build_scheduler
 from unfreeze.strategies import Strategy
 from unfreeze.training.config import TrainConfig
 from unfreeze.training.device import parallelise
@@ -35,7 +34,7 @@ class Assembly:
     parallel: nn.Module
     freezer: Freezer
     optimizer: torch.optim.Optimizer
-    schedule: Any
+    schedule: Schedule | NoSchedule
     scaler: torch.amp.GradScaler
     rates: tuple[float, ...]
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from unfreeze.history import Mode
 
-def stopped_early(rows: Sequence[Mapping[str, Any]], patience: int | None, mode: str) -> str | None:
+
+def stopped_early(rows: Sequence[Mapping[str, Any]], patience: int | None, mode: Mode) -> str | None:
     """Why the run ends after the last of ``rows``, in words for the log, or None where it goes on.
 
     An epoch improves if its metric is better than all before; one without a value does not.

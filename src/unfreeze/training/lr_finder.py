@@ -99,7 +99,7 @@ def find_lr(
         trainable = go_to(ready.made.freezer, epoch)
         for line in params_lines(ready.made.freezer.status(), epoch):
             console.print(line)
-        trial = Trial(ready.stepper, ready.train_loader, epoch)
+        trial = RateTrial(ready.stepper, ready.train_loader, epoch)
         seed_epoch(config.seed, epoch)
         progress = stack.enter_context(console.progress("Learning rates", total=steps))
         curve = sweep(trial.step, progress.track(growing_rates(low, high, steps)))
@@ -128,7 +128,7 @@ def go_to(freezer: Freezer, epoch: int) -> tuple[str, ...]:
         freezer.end_epoch()
 
 
-class Trial:
+class RateTrial:
     """Training steps at any learning rate, on endless training clips.
 
     Args:

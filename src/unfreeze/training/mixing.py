@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unfreeze.data.dataset import derive_seed
+from unfreeze.data.seeds import derive_seed
 
 # apart from the seeds of clips, which are made of (seed, epoch, index)
 _STREAM = 0x6D6978

@@ -12,8 +12,10 @@ from typing import Any
 import torch
 
 from unfreeze import __version__
+from unfreeze.data import ClipLoader
 from unfreeze.data.clip_cache import ClipCache
 from unfreeze.freezer import Freezer, Transition
+from unfreeze.history import Mode
 from unfreeze.models import VideoClassifier
 from unfreeze.report.console import RunConsole
 from unfreeze.report.lines import epoch_lines, params_lines, transition_lines
@@ -58,9 +60,9 @@ class Session:
     stepper: Stepper
     ema: Ema | None
     cache: ClipCache | None
-    train_loader: Any
-    val_loader: Any
-    mode: str
+    train_loader: ClipLoader
+    val_loader: ClipLoader
+    mode: Mode
     data: str
     class_counts: Mapping[str, Mapping[str, int]]
     run_dir: RunDir
