@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from unfreeze.data.formats import Names, Row
+from unfreeze.options import nearest
 from unfreeze.wording import and_more
 
 _WHOLE = re.compile(r"[+-]?[0-9]+(\.0*)?")
@@ -130,8 +131,13 @@ def _no_classes(rows: Sequence[Row], task: str) -> str:
     return ""
 
 
-def classes_with_few_clips(rows: Sequence[Row]) -> list[str]:
-    """A line for each class that seems a slip for a frequent one, and one for those with a single clip."""
+def classes_with_few_clips(rows: Sequence[Row], *, columns: bool = True) -> list[str]:
+    """A line for each class that seems a slip for a frequent one, and one for those with a single clip.
+
+    Args:
+        columns: whether labels are cells of a column, which can be blanked.
+    """
+    what, remedy = ("column", "blank the label") if columns else ("task", "leave it out")
     lines: list[str] = []
     for task in rows[0].labels:
         where: dict[str, list[str]] = {}
@@ -141,17 +147,23 @@ def classes_with_few_clips(rows: Sequence[Row]) -> list[str]:
         slips = _slips({name: len(places) for name, places in where.items()})
         for name, meant in slips.items():
             lines.append(
-                f"{where[name][0]}, column {task!r}: {name!r} has {_clips(len(where[name]))} and {meant!r} "
+                f"{where[name][0]}, {what} {task!r}: {name!r} has {_clips(len(where[name]))} and {meant!r} "
                 f"has {len(where[meant])}; did you mean {meant!r}?"
             )
         single = [name for name in where if len(where[name]) == 1 and name not in slips]
         if single:
             first = (
-                f"{where[single[0]][0]}, column {task!r}: the class {single[0]!r} has this one clip, too few "
-                f"to learn and to validate; add clips, or blank the label"
+                f"{where[single[0]][0]}, {what} {task!r}: the class {single[0]!r} has this one clip, too few "
+                f"to learn and to validate; add clips, or {remedy}{_meant(single[0], where)}"
             )
             lines.append(and_more(first, single))
     return lines
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    """A hint at a class of another name; names that differ in their numbers are no slips."""
+    letters = re.sub(r"[0-9]+", "", name)
+    return nearest(name, [other for other in known if re.sub(r"[0-9]+", "", other) != letters])
 
 
 def _clips(count: int) -> str:

@@ -67,19 +67,20 @@ def load_manifest(
         chosen = None
 
     table = (chosen or formats.recognise(path)).read(path, tasks)
-    notes = list(table.notes)
+    notes, doubts = list(table.notes), list[str]()
     rows = checks.labelled(path, table, notes)
     checks.files_exist(path, rows, table.path_column, notes)
     rows = checks.with_splits(rows)
     rows, several = kinds.with_kinds(path, rows, table.tasks, notes, multilabel)
-    checks.no_clip_twice(rows, notes)
+    checks.no_clip_twice(rows, doubts)
     names = {task: tuple((classes or {}).get(task) or _classes(table, rows, task)) for task in table.tasks}
     if classes is None:
         kinds.check_names(path, rows, several)
         checks.classes_to_tell_apart(path, names, several)
-        notes += kinds.classes_with_few_clips(rows)
+        doubts += kinds.classes_with_few_clips(rows, columns=table.path_column is not None)
     else:
         checks.classes_known(rows, names)
+    notes += doubts
     if folds is not None and fold is not None:
         rows = partition.one_fold(path, rows, folds, fold, seed, notes)
     elif partition.lacks_val(rows):
@@ -89,7 +90,7 @@ def load_manifest(
         checks.splits_fit(path, rows, notes, folds=folds is not None)
     index = {task: {name: i for i, name in enumerate(names[task])} for task in names}
     samples = tuple(_sample(row, index, window) for row in rows)
-    return Manifest(names, samples, str(source), tuple(notes), several)
+    return Manifest(names, samples, str(source), tuple(notes), several, tuple(doubts))
 
 
 def _tasks_of_model(classes: Mapping[str, Sequence[str]], tasks: Sequence[str] | None) -> Sequence[str]:

@@ -64,6 +64,7 @@ class Manifest:
         multilabel: the tasks of which a clip may have several classes at once, or none.
         source: what the user called it.
         notes: what the user should know and no error was made of, one line each.
+        doubts: those of the notes that may well be mistakes in the data.
     """
 
     tasks: Mapping[str, tuple[str, ...]]
@@ -71,6 +72,7 @@ class Manifest:
     source: str
     notes: tuple[str, ...] = ()
     multilabel: frozenset[str] = frozenset()
+    doubts: tuple[str, ...] = ()
 
     def split(self, name: str) -> tuple[Sample, ...]:
         """The clips of one split, in the order in which they were named."""
@@ -97,6 +99,7 @@ class Manifest:
             "samples": [_sample_to_dict(sample) for sample in self.samples],
             "source": self.source,
             "notes": list(self.notes),
+            "doubts": list(self.doubts),
         }
 
     @classmethod
@@ -107,6 +110,7 @@ class Manifest:
             source=data["source"],
             notes=tuple(data["notes"]),
             multilabel=frozenset(data["multilabel"]),
+            doubts=tuple(data.get("doubts", ())),
         )
 
 

@@ -97,6 +97,7 @@ def findings(survey: Survey, manifest: Manifest, preprocessing: Preprocessing | 
         *_outside(uses),
         *_same_content(uses, manifest),
         *_groups(manifest.samples),
+        *_doubts(manifest),
         *(() if preprocessing is None else _short(uses, preprocessing)),
         *(() if preprocessing is None else _small(good, preprocessing)),
         *_long(uses),
@@ -252,6 +253,11 @@ def _groups(samples: Iterable[Sample]) -> Iterator[Finding]:
         yield Finding("group_leak", "stop", "same group in two splits", tuple(lines))
 
 
+def _doubts(manifest: Manifest) -> Iterator[Finding]:
+    if manifest.doubts:
+        yield Finding("doubt", "warn", "rows that may be mistaken", manifest.doubts)
+
+
 def _short(uses: Sequence[_Use], p: Preprocessing) -> Iterator[Finding]:
     lines = []
     for use in uses:
@@ -280,8 +286,8 @@ def _small(good: Sequence[FileReport], p: Preprocessing) -> Iterator[Finding]:
 
 def _long(uses: Sequence[_Use]) -> Iterator[Finding]:
     lines = dict.fromkeys(
-        f"{use.view.path}: {in_seconds(use.report.seconds)}; name the stretches that matter in columns "
-        f"start and end, or cut the file"
+        f"{use}: {in_seconds(use.report.seconds)}; name the stretches that matter in columns start and "
+        f"end, or cut the file"
         for use in uses
         if use.report.ok and use.end - use.begin > LONG
     )
