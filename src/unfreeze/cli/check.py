@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ def run(argv: Sequence[str], program: str) -> int:
     if config.check == "none":
         raise ValueError("--check none leaves nothing to look at; say full or quick")
 
+    _check_outputs(flags)
     # torch takes its time; --help and wrong flags do not wait for it
     from unfreeze.cli.check_report import print_report
     from unfreeze.report.console import RunConsole
@@ -53,6 +55,22 @@ def run(argv: Sequence[str], program: str) -> int:
     else:
         print_report(checked)
     return checked.code
+
+
+def _check_outputs(flags: CheckConfig) -> None:
+    """Refuse files that cannot be written, before every video is decoded for them."""
+    for flag, name in (("--show", flags.show), ("--json", flags.json)):
+        if name is None:
+            continue
+        path = Path(name)
+        if not path.parent.is_dir():
+            raise ValueError(f"{flag} {name}: there is no folder {path.parent}; make it or name another")
+        if path.is_dir():
+            raise ValueError(f"{flag} {name} is a folder; name a file in it")
+        if not os.access(path if path.exists() else path.parent, os.W_OK):
+            raise ValueError(f"{flag} {name} cannot be written; name a file elsewhere")
+    if flags.show is not None and Path(flags.show).suffix.lower() != ".png":
+        raise ValueError(f"--show {flags.show}: the sheet is a PNG file; let its name end in .png")
 
 
 def _words_of_train(argv: Sequence[str], own: set[str]) -> list[str]:

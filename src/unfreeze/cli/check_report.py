@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 
 from unfreeze.cli.trained import print_table
@@ -12,6 +13,7 @@ from unfreeze.training.check import Checked
 from unfreeze.training.estimate import Estimate
 from unfreeze.wording import in_bytes, in_seconds
 
+_WIDTH = 100  # of lines of running text
 _SHOWN = 10  # lines of a finding; JSON has all
 
 
@@ -21,7 +23,8 @@ def print_report(checked: Checked) -> None:
     good = len(survey.reports) - len(survey.bad)
     print(f"{checked.manifest.source}: {len(checked.manifest.samples)} samples, {good} good files")
     for note in checked.manifest.notes:
-        print(note)
+        if note not in checked.manifest.doubts:  # those are among the findings
+            print(note)
     _print_classes(checked)
     _print_histograms(found)
     _print_findings(checked)
@@ -81,15 +84,16 @@ def _print_estimate(estimate: Estimate | None) -> None:
         return
     first, most = (in_seconds(seconds) for seconds in estimate.epoch)
     epoch = most if estimate.heaviest == 1 else f"{first}, and {most} in epoch {estimate.heaviest}"
-    rows = [
-        ["RAM", f"about {in_bytes(estimate.ram)}", estimate.ram_basis],
-        [f"memory on {estimate.on}", f"about {in_bytes(estimate.device)}", estimate.device_basis],
-        ["time per epoch", f"about {epoch}", estimate.epoch_basis],
-        [
+    for what, value, basis in (
+        ("RAM", f"about {in_bytes(estimate.ram)}", estimate.ram_basis),
+        (f"memory on {estimate.on}", f"about {in_bytes(estimate.device)}", estimate.device_basis),
+        ("time per epoch", f"about {epoch}", estimate.epoch_basis),
+        (
             "time of the run",
             f"at most about {in_seconds(estimate.run)}",
             "all epochs as the longest of these",
-        ],
-    ]
-    print_table(["estimate", "", "what it rests on"], rows)
+        ),
+    ):
+        print(f"{what}: {value}")
+        print(textwrap.fill(basis, _WIDTH, initial_indent="  ", subsequent_indent="  "))
     print(estimate.clip_cache)

@@ -16,7 +16,7 @@ def test_every_value_is_counted_once(values):
 
 def test_bars():
     histogram = Histogram((0.0, 1.0, 2.0, 10.0), (4, 0, 1))
-    assert histogram.lines(lambda x: f"{x:g}", width=8) == [" 0 - 1 ████████ 4", " 1 - 2  0", "2 - 10 ██ 1"]
+    assert histogram.lines(lambda x: f"{x:g}", width=8) == [" 0 - 1 ████████ 4", " 1 - 2 0", "2 - 10 ██ 1"]
 
 
 def test_one_value_is_one_bar():

@@ -44,7 +44,7 @@ class Histogram:
         ]
         room, most = max(map(len, names)), max(self.counts)
         return [
-            f"{name:>{room}} {_bar(count / most, width)} {count}".rstrip()
+            " ".join(part for part in (f"{name:>{room}}", _bar(count / most, width), str(count)) if part)
             for name, count in zip(names, self.counts, strict=True)
         ]
 
