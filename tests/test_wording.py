@@ -29,8 +29,11 @@ def test_bytes(count: float, said: str) -> None:
 @pytest.mark.parametrize(
     ("seconds", "said"),
     [
-        (0.0123, "12.3 ms"),
-        (14.06, "14.1 s"),
+        (0.0123, "12 ms"),
+        (0.277, "280 ms"),
+        (0.0058, "5.8 ms"),
+        (2.84, "2.8 s"),
+        (14.06, "14 s"),
         (90, "1.5 minutes"),
         (9000, "2.5 hours"),
         (36_000, "10.0 hours"),

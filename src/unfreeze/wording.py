@@ -16,12 +16,12 @@ def in_bytes(count: float) -> str:
 
 def in_seconds(seconds: float) -> str:
     """A length of time in words: ``12 ms``, ``14 s``, ``2.5 hours``."""
-    if seconds < 1:
-        return f"{1000 * seconds:.3g} ms"
-    if seconds < 60:
-        return f"{seconds:.3g} s"
-    unit, size = ("hours", 3600) if seconds >= 3600 else ("minutes", 60)
-    return f"{seconds / size:.1f} {unit}"
+    if seconds >= 60:
+        unit, size = ("hours", 3600) if seconds >= 3600 else ("minutes", 60)
+        return f"{seconds / size:.1f} {unit}"
+    count, unit = (1000 * seconds, "ms") if seconds < 1 else (seconds, "s")
+    count = float(f"{count:.2g}")  # as exact as a measurement of two clips can be
+    return f"{count:.0f} {unit}" if count >= 10 else f"{count:.1f} {unit}"
 
 
 def and_more(first: str, all_of_them: Sequence[object]) -> str:

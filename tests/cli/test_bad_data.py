@@ -88,12 +88,20 @@ CASES = {
     ),
     "another encoding": (
         lambda here: rewrite(cell(3, 1, "l\u00e9ft"), encoding="latin-1"),
-        ["labels.csv:4", "UTF-8", "save it"],
+        ["labels.csv:4", "'motion'", "UTF-8", "save it"],
     ),
     "an empty table": (lambda here: Path("labels.csv").write_text(""), ["labels.csv", "empty", "path"]),
     "a header alone": (
         lambda here: rewrite(lambda rows: rows.__delitem__(slice(1, None))),
         ["labels.csv", "row"],
+    ),
+    "bars between the columns": (
+        lambda here: rewrite(lambda rows: None, separator="|"),
+        ["labels.csv:1", "separated by bars", "save it with commas"],
+    ),
+    "a label that train lacks": (
+        lambda here: rewrite(cell(10, 1, "rigth")),
+        ["labels.csv:11", "'motion'", "'rigth'", "move clips of it", "did you mean 'right'"],
     ),
     "numbers by accident": (lambda here: rewrite(numbers), ["labels.csv", "'motion'", "--tasks"]),
     "an empty video in val": (
@@ -106,7 +114,7 @@ CASES = {
     ),
     "too many bad files in train": (
         lambda here: Path("00_left_disc.mp4").write_bytes(b"no video"),
-        ["00_left_disc.mp4", "labels.csv:2", "--max_bad 1% allows 0"],
+        ["00_left_disc.mp4", "labels.csv:2", "1 of 8 training files is bad", "--max_bad 1% allows 0"],
     ),
 }
 
@@ -144,6 +152,88 @@ def test_what_one_can_live_with_is_a_line(name: str, here: Path, capsys: pytest.
     assert main(["train", "--data", "labels.csv", *SMALL]) == 0
     out, _ = capsys.readouterr()
     assert any(all(word in line for word in said) for line in out.splitlines()), out
+
+
+@pytest.mark.parametrize(("name", "code"), [(name, 0 if "separator" in name else 1) for name in NOTED])
+def test_check_wants_a_look_at_what_may_be_a_mistake(
+    name: str, code: int, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoil, said = NOTED[name]
+    spoil(here)
+    assert main(["check", "--data", "labels.csv", *SMALL]) == code
+    out, _ = capsys.readouterr()
+    assert sum(all(word in line for word in said) for line in out.splitlines()) == 1, out
+    assert ("look: rows that may be mistaken (1)" in out.splitlines()) == (code == 1)
+
+
+def test_a_path_outside_is_used_and_noted(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.move("02_left_square.mp4", "../elsewhere.mp4")
+    rewrite(cell(3, 0, "../elsewhere.mp4"))
+    assert main(["check", "--data", "labels.csv", *SMALL]) == 0
+    out, _ = capsys.readouterr()
+    assert "labels.csv:4, column 'path': ../elsewhere.mp4 lies outside" in out
+
+
+def video(path: Path, seconds: int, pixels: str = "yuv420p") -> None:
+    """One frame per second."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=1, options={"preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = 32, 32, pixels
+        for _ in range(seconds):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8))))
+        container.mux(stream.encode())
+
+
+def test_ten_hours(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    video(Path("00_left_disc.mp4"), 36_000)
+    assert main(["check", "--data", "labels.csv", *SMALL]) == 1
+    out, _ = capsys.readouterr()
+    said = ["00_left_disc.mp4", "labels.csv:2", "10.0 hours", "columns start and end"]
+    assert any(all(word in line for word in said) for line in out.splitlines()), out
+
+
+def test_ten_bits_per_colour_among_eight(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    video(Path("00_left_disc.mp4"), 16, "yuv420p10le")
+    assert main(["check", "--data", "labels.csv", *SMALL]) == 0
+    out, _ = capsys.readouterr()
+    assert "  1 file has 10 bits per colour, 00_left_disc.mp4 for one" in out.splitlines()
+
+
+def test_a_folder_of_classes_has_no_cells_to_blank(
+    here: Path, clips: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for file in sorted(Path().glob("*.mp4")):
+        folder = Path("folder", file.name.split("_")[1])
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, folder)
+    Path("folder", "rihgt").mkdir()
+    video(Path("folder", "rihgt", "new.mp4"), 16)
+    Path("folder", "tumble").mkdir()
+    video(Path("folder", "tumble", "new.mp4"), 17)
+    assert main(["check", "--data", "folder", *SMALL]) == 1
+    out, _ = capsys.readouterr()
+    assert "task 'label': the class 'tumble' has this one clip" in out
+    assert "add clips, or leave it out" in out
+    assert "column 'label'" not in out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--show", "gone/sheet.png"], "--show gone/sheet.png: there is no folder gone; make it"),
+        (["--json", "gone/found.json"], "--json gone/found.json: there is no folder gone; make it"),
+        (["--json", "."], "--json . is a folder"),
+        (["--show", "sheet.txt"], "--show sheet.txt: the sheet is a PNG file"),
+    ],
+)
+def test_check_refuses_its_output_before_it_decodes(
+    words: list[str], said: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", "--data", "labels.csv", *words, *SMALL]) == 2
+    out, err = capsys.readouterr()
+    (line,) = err.splitlines()
+    assert said in line
+    assert not out
 
 
 def test_a_challenge_folder_without_a_clip(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -106,7 +106,7 @@ def test_a_bad_training_file_is_more_than_one_percent_of_eight(data, capsys, har
     found = as_json(capsys, "--data", data, code=code)
     assert serious(found) == [(kind, "warn")]
     assert said in found["findings"][0]["lines"][0]
-    assert found["stops"].startswith("1 of 8 training files are bad, and --max_bad 1% allows 0")
+    assert found["stops"].startswith("1 of 8 training files is bad, and --max_bad 1% allows 0")
     assert found["estimate"] is not None  # of the rest
     assert main(["train", "--data", str(data), *QUIET, "--run_dir", str(data.parent / "run")]) == 2
 

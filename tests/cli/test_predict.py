@@ -181,7 +181,7 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(
     assert output.read_bytes() == whole
     output.write_bytes(whole[: len(whole) - cut])
     out, _ = run(capsys, *words, "--resume")
-    assert f"{0 if cut == 0 else 1} videos, {4 if cut == 0 else 3} were there already" in out
+    assert f"{'0 videos' if cut == 0 else '1 video'}, {4 if cut == 0 else 3} were there already" in out
     assert output.read_bytes() == whole
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, "videos"])
 

@@ -143,7 +143,7 @@ class TestWithTheClassesOfAModel:
     def test_an_unknown_class_is_refused(self, csv):
         with pytest.raises(
             ValueError,
-            match=r"labels.csv:2, column 'motion': the model has no class 'lefft'; did you mean 'left'\?",
+            match=r"labels.csv:2, column 'motion': the model has no class 'lefft' .*; did you mean 'left'\?$",
         ):
             load_manifest(csv("path,motion,split\na.mp4,lefft,test\n"), classes=self.MODEL)
 
@@ -156,16 +156,16 @@ class TestWithTheClassesOfAModel:
     ("text", "said"),
     [
         (SPLIT + "x.mp4,left,train\n", "labels.csv:6, column 'path': there is no file"),
-        (SPLIT + "m.mp4,left,train\nn.mp4,left,train\n", "folder of the data file (and 1 more like it)"),
-        (SPLIT + "clips/a.mp4,left,train\n", "(there is no {root}/clips)"),
+        (SPLIT + "m.mp4,left,train\nn.mp4,left,train\n", "did you mean 'l.mp4'? (and 1 more like it)"),
+        (SPLIT + "clips/a.mp4,left,train\n", "(there is no folder {root}/clips); paths are relative"),
         (SPLIT + "a.mpg,left,train\n", "did you mean 'a.mp4'?"),
         (SPLIT + ".,left,train\n", "labels.csv:6, column 'path': {root} is a folder"),
-        (SPLIT + "e.mp4,left,vall\n", "labels.csv:6, column 'split': unknown split 'vall'; did you mean"),
+        (SPLIT + "e.mp4,left,vall\n", "unknown split 'vall'; write train, val or test; did you mean 'val'?"),
         (SPLIT + "e.mp4,left,\n", "labels.csv:6, column 'split': blank; write train, val or test"),
         (SPLIT + "a.mp4,left,val\n", "labels.csv:6: {root}/a.mp4 is in val, but labels.csv:2 has it in"),
         (SPLIT + "./a.mp4,right,train\n", "labels.csv:6: {root}/a.mp4 has other labels at labels.csv:2"),
         (SPLIT + "e.mp4,spin,val\n", "labels.csv:6, task 'motion': the class 'spin' is in val but never"),
-        (SPLIT + "e.mp4,lefft,val\nf.mp4,up,test\n", "never in train; did you mean 'left'?"),
+        (SPLIT + "e.mp4,lefft,val\nf.mp4,up,test\n", "or leave it out; did you mean 'left'?"),
         (SPLIT + "e.mp4,up,val\nf.mp4,down,test\n", "leave it out (and 1 more like it)"),
         ("path,m,split\na.mp4,x,train\nb.mp4,y,train\n", "no class has a second clip to validate on"),
         ("path,m,split\na.mp4,x,test\nb.mp4,y,test\n", "has no clips in the split 'train' (there are: test)"),
@@ -173,7 +173,7 @@ class TestWithTheClassesOfAModel:
         ("path,m\na.mp4,x\nb.mp4,x\n", "task 'm': all labels are 'x'"),
         ("path,m\na.mp4,|\nb.mp4,|\n", "task 'm': no clip has any class; choose others with --tasks"),
         ("path,m\na.mp4,1.5\nb.mp4,2\n", "column 'm': numbers such as 1.5 (labels.csv:2) are to be measured"),
-        (SPLIT + "/nowhere/e.mp4,left,train\n", "(there is no /nowhere); if the data was moved, "),
+        (SPLIT + "/nowhere/e.mp4,left,train\n", "(there is no folder /nowhere); if the data was moved, "),
         (SPLIT + "../e.mp4,left,train\n", "e.mp4; if the data was moved, write paths relative to the folder"),
         ("views,m\na.mp4|x.mp4,x\nb.mp4,y\n", "labels.csv:2, column 'views': there is no file {root}/x.mp4"),
         ("path,m,id\na.mp4,x,1\nx.mp4,x,1\n", "labels.csv:3, column 'path': there is no file {root}/x.mp4"),
@@ -311,8 +311,8 @@ def test_what_lies_outside_of_the_data_folder_is_noted(csv, tmp_path):
     )
     (tmp_path / "deep" / "labels.csv").write_text(outside)
     assert load_manifest(tmp_path / "deep").notes == (
-        f"labels.csv:2, column 'path': {tmp_path}/deep/../a.mp4 lies outside of {tmp_path}/deep "
-        "(and 3 more like it)",
+        f"labels.csv:2, column 'path': {tmp_path}/deep/../a.mp4 lies outside of the folder of the data, and "
+        "is used from there; move it in if the two are ever to be copied together (and 3 more like it)",
     )
 
 
@@ -340,11 +340,21 @@ def test_a_missing_source_is_named_with_its_neighbour(csv, tmp_path):
 
 
 def test_a_source_of_no_known_format_is_told_the_known_ones(csv, tmp_path):
-    csv(SPLIT)
+    (tmp_path / "a.doc").touch()
     with pytest.raises(
-        ValueError, match=r"a\.mp4 is not a data set that can be read; there are: a \.csv file .*; a folder"
+        ValueError, match=r"a\.doc is not a data set that can be read; there are: a \.csv file .*; a folder"
     ):
-        load_manifest(tmp_path / "a.mp4")
+        load_manifest(tmp_path / "a.doc")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("a.mp4", "is one video; name a folder"), ("a.XLSX", "spreadsheet.*save it as CSV")]
+)
+def test_what_is_likely_meant_is_told_alone(name, said, csv, tmp_path):
+    csv(SPLIT)
+    (tmp_path / name).touch()
+    with pytest.raises(ValueError, match=said):
+        load_manifest(tmp_path / name)
 
 
 @pytest.mark.parametrize("fraction", [0, 1, -0.1, float("nan")])

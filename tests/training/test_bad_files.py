@@ -77,7 +77,7 @@ def test_bad_training_files_are_named_counted_and_left_out():
     assert left.split("val") == manifest.split("val")
     assert notes == [
         "bad training file, left out: labels.csv:5: train3.mp4: cannot be decoded; leave it out",
-        "1 of 10 training files are left out (--max_bad 10%: 1)",
+        "1 of 10 training files is left out (--max_bad 10%: 1)",
     ]
 
 
@@ -114,7 +114,9 @@ def test_many_bad_files_are_not_all_named():
 
 def test_a_bad_file_in_val_is_an_error_whatever_max_bad_says():
     manifest = manifest_of()
-    with pytest.raises(ValueError, match=r"^1 bad in val, .*val2\.mp4: cannot.*; .*--allow_bad val2\.mp4$"):
+    with pytest.raises(
+        ValueError, match=r"^1 bad file in val, .*val2\.mp4: cannot.*; .*--allow_bad val2\.mp4$"
+    ):
         without_bad(manifest, survey_of(manifest, "val2.mp4"), max_bad="100%")
 
 
@@ -127,7 +129,7 @@ def test_unless_it_is_allowed_by_name_or_path(name):
         "bad file in val, left out as --allow_bad says: labels.csv:4: val2.mp4: cannot be decoded; "
         "leave it out"
     ]
-    with pytest.raises(ValueError, match=r"1 bad in val.*val1\.mp4"):
+    with pytest.raises(ValueError, match=r"1 bad file in val.*val1\.mp4"):
         without_bad(manifest, survey_of(manifest, "val1.mp4", "val2.mp4"), max_bad="0", allow_bad=[name])
 
 
@@ -143,7 +145,7 @@ def test_several_views_lose_only_the_bad_one():
     assert len(left.split("train")) == 10
     assert [v.path.name for v in left.split("train")[3].views] == ["train3.mp4", "train3_view2.mp4"]
     assert notes[-1] == "labels.csv:5: goes on with 2 of its 3 views"
-    with pytest.raises(ValueError, match=r"1 bad in val.*val0_view2\.mp4"):
+    with pytest.raises(ValueError, match=r"1 bad file in val.*val0_view2\.mp4"):
         without_bad(manifest, survey_of(manifest, "val0_view2.mp4"), max_bad="9")
 
 
@@ -206,7 +208,7 @@ def test_before_the_first_epoch(damaged, console, cache):
 
 def test_the_run_stops_before_the_first_epoch(damaged, console, cache):
     config = TrainConfig(data=damaged(2), workers=0)  # 1% of six files is none
-    with pytest.raises(ValueError, match=r"1 of 6 training files are bad.*2\.mp4"):
+    with pytest.raises(ValueError, match=r"1 of 6 training files is bad.*2\.mp4"):
         checked(load_manifest(config.data), config, console)
 
 

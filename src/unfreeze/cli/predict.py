@@ -132,7 +132,8 @@ def run(argv: Sequence[str], program: str) -> int:
         raise
     if written is not None:
         before = f", {len(written.done)} were there already" if written.done else ""
-        print(f"{written.path}: {len(files) - len(bad)} videos{before}")
+        done = len(files) - len(bad)
+        print(f"{written.path}: {done} {'video' if done == 1 else 'videos'}{before}")
     elif config.format == "json":
         print(json.dumps(shown, indent=2))
     else:

@@ -55,7 +55,8 @@ def files_exist(path: Path, rows: Sequence[Row], column: str | None, notes: list
                 problems.append(f"{place}: there is no file {view.path}{_remedy(view.path, inside)}")
             elif not inside:
                 outside.append(
-                    f"{place}: {view.path} lies outside of {path if path.is_dir() else path.parent}"
+                    f"{place}: {view.path} lies outside of the folder of the data, and is used from there; "
+                    f"move it in if the two are ever to be copied together"
                 )
     _refuse(problems)
     if outside:
@@ -75,8 +76,11 @@ def _remedy(path: Path, inside: bool) -> str:
     if slashes.is_file():
         return f"; write it with slashes: {slashes}"
     if inside:
-        return f"{nearest_file(path)}; paths are relative to the folder of the data file"
-    return f"{nearest_file(path)}; if the data was moved, write paths relative to the folder of the data file"
+        remedy = "paths are relative to the folder of the data file"
+    else:
+        remedy = "if the data was moved, write paths relative to the folder of the data file"
+    where, hint = _missing(path)
+    return f"{where}; {remedy}{hint}"
 
 
 def with_splits(rows: Sequence[Row]) -> list[Row]:
@@ -92,7 +96,7 @@ def with_splits(rows: Sequence[Row]) -> list[Row]:
         elif split_named(row.split) is None:
             hint = nearest(row.split.lower(), SPLITS)
             problems.append(
-                f"{row.where}, column 'split': unknown split {row.split!r}{hint}; write {_SPLIT_NAMES}"
+                f"{row.where}, column 'split': unknown split {row.split!r}; write {_SPLIT_NAMES}{hint}"
             )
     _refuse(problems)
     return [replace(row, split=split_named(row.split or "")) for row in rows]
@@ -213,8 +217,8 @@ def classes_known(rows: Sequence[Row], names: Mapping[str, Sequence[str]]) -> No
     """Every label is one that a trained model knows."""
     known = {task: frozenset(classes) for task, classes in names.items()}
     problems = [
-        f"{row.where}, column {task!r}: the model has no class {name!r}{nearest(name, names[task])} "
-        f"(it has {', '.join(names[task])}); rename or blank the cell"
+        f"{row.where}, column {task!r}: the model has no class {name!r} (it has "
+        f"{', '.join(names[task])}); rename or blank the cell{nearest(name, names[task])}"
         for row in rows
         for task, label in row.labels.items()
         for name in names_of(label)
@@ -265,7 +269,7 @@ def splits_fit(path: Path, rows: Sequence[Row], notes: list[str], *, folds: bool
                     seen.add(name)
                     untrained.append(
                         f"{row.where}, task {task!r}: the class {name!r} is in {row.split} but never in "
-                        f"train{nearest(name, sorted(trained))}; move clips of it to train, or leave it out"
+                        f"train; move clips of it to train, or leave it out{nearest(name, sorted(trained))}"
                     )
         if not any(row.labels[task] is not None for row in rows if row.split == "val"):
             problems.append(f"{path}, task {task!r}: no clip in val has a label; label some or drop the task")
@@ -288,10 +292,14 @@ def _refuse(problems: Sequence[str]) -> None:
 
 
 def nearest_file(path: Path) -> str:
-    """A hint at a name that is there; the first folder on the way that is not; or nothing."""
+    """The first folder on the way that is not there, and a hint at a name that is; or nothing."""
+    return "".join(_missing(path))
+
+
+def _missing(path: Path) -> tuple[str, str]:
     missing = path
     while not missing.parent.exists() and missing.parent != missing:
         missing = missing.parent
     names = sorted(p.name for p in missing.parent.iterdir()) if missing.parent.is_dir() else []
-    where = "" if missing == path else f" (there is no {missing})"
-    return f"{where}{nearest(missing.name, names)}"
+    where = "" if missing == path else f" (there is no folder {missing})"
+    return where, nearest(missing.name, names)

@@ -60,7 +60,7 @@ def hold_out(
     lacking = "val split" if any(row.split for row in rows) else "splits"
     notes.append(
         f"{path} names no {lacking}: {count['train']} clips to train and {count['val']} to validate on, "
-        f"chosen by class {'and group ' if grouped else ''}with seed {seed}"
+        f"chosen by class{_kept_together(pool)} with seed {seed}"
     )
     for task in rows[0].labels:
         missing = class_order(_names(split, task, "train") - _names(split, task, "val"))
@@ -96,9 +96,17 @@ def one_fold(
     count = Counter(row.split for row in split)
     notes.append(
         f"{path}, fold {fold} of {folds}: {count['train']} clips to train and {count['val']} to validate on, "
-        f"chosen by class {'and group ' if grouped else ''}with seed {seed}"
+        f"chosen by class{_kept_together(pool)} with seed {seed}"
     )
     return split
+
+
+def _kept_together(rows: Sequence[Row]) -> str:
+    """What is on one side as a whole, for a note: `` and group``, `` and file`` or nothing."""
+    if any(row.group is not None for row in rows):
+        return " and group"
+    views = [view.path for row in rows for view in row.views]
+    return " and file" if len(set(views)) < len(views) else ""
 
 
 def lacks_val(rows: Sequence[Row]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -87,7 +87,7 @@ def survey_line(found: Survey) -> str:
     files = len(found.reports)
     how = "decoded" if found.mode == "full" else "opened"
     known = f", {files - found.fresh} known from before" if found.fresh < files else ""
-    bad = f"{len(found.bad)} {'is' if len(found.bad) == 1 else 'are'} bad" if found.bad else "none is bad"
+    bad = f"{len(found.bad)} {_is(found.bad)} bad" if found.bad else "none is bad"
     return f"Checked {files} {'file' if files == 1 else 'files'} ({found.fresh} {how}{known}): {bad}"
 
 
@@ -116,11 +116,11 @@ def without_bad(
         first = next(iter(train.values()))
         raise ValueError(
             and_more(
-                f"{len(train)} of {total} training files are bad, and --max_bad {max_bad} allows {limit}: "
-                f"{first}",
+                f"{len(train)} of {total} training files {_is(train)} bad, and --max_bad {max_bad} allows "
+                f"{limit}: {first}",
                 list(train),
             )
-            + "; put them right, or raise --max_bad"
+            + f"; put {_it(train)} right, or raise --max_bad"
         )
     for split in ("val", "test"):
         bad = _of(manifest.split(split), problems)
@@ -128,15 +128,18 @@ def without_bad(
         if refused:
             view, why = next(iter(refused.items()))
             raise ValueError(
-                f"{len(refused)} bad in {split}, where nothing is left out unasked: "
-                f"{and_more(why, list(refused))}; put it right, or say --allow_bad {view.path.name}"
+                f"{len(refused)} bad file{'s' * (len(refused) != 1)} in {split}, where nothing is left out "
+                f"unasked: {and_more(why, list(refused))}; put {_it(refused)} right, or say "
+                f"--allow_bad {view.path.name}"
             )
         notes += [f"bad file in {split}, left out as --allow_bad says: {why}" for why in bad.values()]
     notes += [f"bad training file, left out: {why}" for why in list(train.values())[:_NAMED]]
     if len(train) > _NAMED:
         notes.append(f"and {len(train) - _NAMED} more bad training files, left out")
     if train:
-        notes.append(f"{len(train)} of {total} training files are left out (--max_bad {max_bad}: {limit})")
+        notes.append(
+            f"{len(train)} of {total} training files {_is(train)} left out (--max_bad {max_bad}: {limit})"
+        )
     if not problems:
         return manifest, notes
     left = _without(manifest.samples, problems, notes)
@@ -178,6 +181,14 @@ def _without(samples: Sequence[Sample], problems: Mapping[View, str], notes: lis
                 f"{sample.row or sample.path}: goes on with {len(left)} of its {len(sample.views)} views"
             )
     return tuple(reduced)
+
+
+def _is(some: Sized) -> str:
+    return "is" if len(some) == 1 else "are"
+
+
+def _it(some: Sized) -> str:
+    return "it" if len(some) == 1 else "them"
 
 
 def _problems(samples: Sequence[Sample], survey: Survey) -> dict[View, str]:

@@ -107,7 +107,7 @@ def test_paths_may_be_relative_to_the_folder_of_videos(write, tmp_path):
          "one clip write a CSV with 3|5 in one cell"),
         ({"train": "a.mp4 3\n", "classes": "x\ny\n"}, "train.txt:1: there is no class 3 in"),
         ({"train": "a.mp4 3\n", "classes": "x\ny\n"}, "classes.txt, which has 0 to 1; correct the number"),
-        ({"train": "a.mp4 wlak\n", "classes": "walk\nrun\n"}, "classes.txt; did you mean 'walk'?; correct"),
+        ({"train": "a.mp4 wlak\n", "classes": "walk\nrun\n"}, "or add the name there; did you mean 'walk'?"),
         ({"train": "a.mp4 walk\n", "classes": "\n"}, "classes.txt is empty; write one class name per line"),
         ({"a_train": "a.mp4 0\n", "b_train": "b.mp4 0\n"}, "two lists for train: a_train.txt and b_train"),
     ],

@@ -138,7 +138,7 @@ def test_every_missing_clip_is_counted_and_the_first_named(data):
         ("{", "annotations.json is no valid JSON"),
         ('{"images": []}', "annotations.json has no 'Actions', so it is not SoccerNet-MVF"),
         ('{"Actions": {"0": []}}', "annotations.json has no 'Actions', so it is not SoccerNet-MVF"),
-        ({"0": action("Tackle", "Offence", "1.0")}, "action 0: unknown action class 'Tackle'; did you mean"),
+        ({"0": action("Tackle", "Offence", "1.0")}, "'Tackle'; correct it there; did you mean 'Tackling'?"),
         ({"0": action("Dive", "Offence", "1.0", clips=1)}, "action 0: fewer than two clips; complete its"),
         ({"0": action("", "Offence", "1.0")}, "has no action with labels"),
     ],

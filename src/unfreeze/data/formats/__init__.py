@@ -9,6 +9,7 @@ import pkgutil
 from pathlib import Path
 from typing import cast
 
+from unfreeze.data.files import is_video
 from unfreeze.data.formats.base import Format, Names, Row, Table
 from unfreeze.options import nearest
 
@@ -17,6 +18,7 @@ __all__ = ["Format", "Names", "Row", "Table", "available", "get", "recognise"]
 _SHARED = ("base", "columns")
 # Any folder may be one of classes: that is what it is when nothing in it says otherwise.
 _FALLBACK = "folder"
+_OTHER_TABLES = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
 
 _FORMATS: dict[str, Format] = {
     module.name: cast(Format, importlib.import_module(f"{__name__}.{module.name}"))
@@ -56,6 +58,13 @@ def recognise(source: Path) -> Format:
     if len(fits) > 1:
         raise ValueError(f"{source} can be read as {' or as '.join(fits)}; choose one with --data_format")
     if not fits:
+        if source.suffix.lower() in _OTHER_TABLES:
+            raise ValueError(f"{source} is a spreadsheet, which is not read; save it as CSV in UTF-8")
+        if is_video(source):
+            raise ValueError(
+                f"{source} is one video; name a folder with one subfolder per class, or a "
+                f"table of videos and labels"
+            )
         known = "; ".join(_FORMATS[name].DESCRIPTION for name in available())
         raise ValueError(f"{source} is not a data set that can be read; there are: {known}")
     return _FORMATS[fits[0]]

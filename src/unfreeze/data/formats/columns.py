@@ -141,8 +141,8 @@ def _check_columns(sheet: Sheet) -> str:
         if column in columns:
             return column
     raise ValueError(
-        f"{sheet.header}: there is no column 'path'{nearest('path', columns)} (columns: "
-        f"{', '.join(columns)}); name the column of file names 'path'"
+        f"{sheet.header}: there is no column 'path' (columns: {', '.join(columns)}); name the "
+        f"column of file names 'path'{nearest('path', columns)}"
     )
 
 

@@ -64,12 +64,24 @@ def _text(file: Path) -> tuple[str, list[str]]:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
+        column = _column_at(data, error.start)
         raise ValueError(
-            f"{file}:{line}: not UTF-8 (byte {data[error.start]:#04x}); save it as CSV in UTF-8"
+            f"{file}:{line}{f', column {column!r}' if column else ''}: not UTF-8 (byte "
+            f"{data[error.start]:#04x}); save it as CSV in UTF-8"
         ) from None
     if "\0" in text:
         raise ValueError(f"{file} has zero bytes, as UTF-16 without its mark has; save it as CSV in UTF-8")
     return text, []
+
+
+def _column_at(data: bytes, position: int) -> str:
+    """The column of a byte in a table of unknown encoding; nothing where it is in the header or outside."""
+    text = data[: position + 1].decode("latin-1")  # every byte is a character of it
+    header, _, rest = text.lstrip().partition("\n")
+    separator = _separator(header)
+    before = next(csv.reader([rest.rpartition("\n")[2]], delimiter=separator), [])
+    names = [name.strip() for name in next(csv.reader([header], delimiter=separator), [])]
+    return names[len(before) - 1] if 0 < len(before) <= len(names) else ""
 
 
 def _separator(text: str) -> str:

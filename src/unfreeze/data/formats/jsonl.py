@@ -48,7 +48,8 @@ def sheet(file: Path, name: str | None = None, split: str | None = None) -> Shee
             values = json.loads(line)
         except json.JSONDecodeError as error:
             raise ValueError(
-                f"{where}: not valid JSON ({error.msg} at column {error.colno}); write one object per line"
+                f"{where}: not valid JSON ({error.msg.removesuffix(' at')} at column {error.colno}); "
+                f"write one object per line"
             ) from None
         if not isinstance(values, dict):
             raise ValueError(f"{where}: {line.strip()[:40]!r} is no object; write one {{…}} per line")

@@ -162,7 +162,7 @@ def _named(line: _Line, names: dict[int, str], file: Path) -> str:
         return names[int(line.label)]
     if line.label not in names.values():
         raise ValueError(
-            f"{line.where}: there is no class {line.label!r} in {file}"
-            f"{nearest(line.label, sorted(names.values()))}; correct the label, or add the name there"
+            f"{line.where}: there is no class {line.label!r} in {file}; correct the label, or add the "
+            f"name there{nearest(line.label, sorted(names.values()))}"
         )
     return line.label

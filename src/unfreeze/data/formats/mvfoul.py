@@ -73,7 +73,7 @@ def labels_of(action: Mapping[str, Any]) -> tuple[str, str] | str:
     if kind in ("", "Dont know"):
         return "no action class"
     if kind not in ACTIONS:
-        raise ValueError(f"unknown action class {kind!r}{nearest(kind, ACTIONS)}")
+        raise ValueError(f"unknown action class {kind!r}; correct it there{nearest(kind, ACTIONS)}")
     if offence in _UNSURE_OFFENCE and kind != "Dive":
         return "undecided offence"
     if severity in _UNSURE_SEVERITY and kind != "Dive" and offence not in _NO_OFFENCE:
@@ -119,7 +119,7 @@ def _actions(file: Path, tasks: Sequence[str], notes: list[str], problems: list[
         try:
             labels = labels_of(action)
         except ValueError as error:
-            problems.append(f"{where}: {error}; correct it there")
+            problems.append(f"{where}: {error}")
             continue
         if isinstance(labels, str):
             dropped[labels] += 1
