@@ -65,6 +65,11 @@ FLAGS = [
     (["--epochs", "many"], ["--epochs: expected a whole number, not 'many'"]),
     (["--lr", "-1"], ["--lr must be above 0"]),
     (["--precision", "fp61"], ["--precision: expected one of", "did you mean 'fp16'?"]),
+    (
+        ["--folds", "4", "--fold", "1", "--val_fraction", "0.3"],
+        ["--val_fraction 0.3 says nothing beside --folds 4"],
+    ),
+    (["--check", "none", "--max_bad", "3"], ["--max_bad 3 says nothing with --check none"]),
     (["--adaptive_patience", "3"], ["--adaptive_patience belongs to the strategy adaptive", "early_gradual"]),
     (["--phase1_epochs", "3"], ["--phase1_epochs belongs to the strategy fixed"]),
     (["--gradual_finetuning", "--freezing_strategy", "adaptive"], ["--gradual_finetuning means the fixed"]),

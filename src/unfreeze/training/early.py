@@ -72,6 +72,13 @@ def _check_data_flags(config: TrainConfig) -> None:
     if config.data_format != "auto":
         formats.get(config.data_format)
     check_folds(config.folds, config.fold)
+    if config.folds is not None and config.val_fraction != TrainConfig.val_fraction:
+        raise ValueError(
+            f"--val_fraction {config.val_fraction:g} says nothing beside --folds {config.folds}: a fold is "
+            "what is validated on; leave one of them out"
+        )
+    if config.check == "none" and config.max_bad != TrainConfig.max_bad:
+        raise ValueError(f"--max_bad {config.max_bad} says nothing with --check none; leave one of them out")
     pick_decoder(config.decoder)
 
 

@@ -34,6 +34,7 @@ from unfreeze.training.rundir import RunDir, explained
 from unfreeze.training.step import Stepper
 from unfreeze.training.tally import Trained
 from unfreeze.training.time_limit import out_of_time, parse_time_limit
+from unfreeze.wording import in_seconds
 
 
 @dataclass
@@ -102,8 +103,8 @@ class Session:
         if not out_of_time(time.monotonic() - self.started, seconds, limit):
             return None
         return (
-            f"another epoch would pass --time_limit {self.config.time_limit}; "
-            f"continue with --resume {self.run_dir.path}"
+            f"another epoch, of about {in_seconds(max(seconds))}, would pass --time_limit "
+            f"{self.config.time_limit}; continue with --resume {self.run_dir.path}"
         )
 
     def averaged_weights(self) -> AbstractContextManager[object]:
