@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from unfreeze.training.evaluate import evaluate
+from unfreeze.training.forward import Forward
 
 CPU = torch.device("cpu")
 
@@ -23,14 +24,16 @@ class Echo(nn.Module):
 def batch(rows, motion, colour, start):
     video = torch.tensor(rows, dtype=torch.float32)[:, None, None, None, None, :]
     labels = {"motion": torch.tensor(motion), "colour": torch.tensor(colour)}
-    return {"video": video, "labels": labels, "index": torch.arange(start, start + len(rows))}
+    index = torch.arange(start, start + len(rows))
+    mask = torch.ones(len(rows), 1, dtype=torch.bool)
+    return {"video": video, "view_mask": mask, "labels": labels, "index": index}
 
 
 BATCHES = [batch([[2, 0], [0, 2]], [0, 1], [-1, -1], 0), batch([[2, 0]], [1], [-1], 2)]
 
 
 def test_measures_labelled_tasks_and_keeps_the_order_of_clips():
-    found = evaluate(Echo(), BATCHES, tasks=("motion", "colour"), device=CPU)
+    found = evaluate(Forward(Echo(), CPU), BATCHES, tasks=("motion", "colour"))
     assert found.metrics["motion/accuracy"] == pytest.approx(2 / 3)
     assert found.metrics["accuracy"] == found.metrics["motion/accuracy"]
     right, wrong = torch.tensor([2.0, 0.0]).log_softmax(0).neg().tolist()
@@ -46,26 +49,26 @@ def test_measures_labelled_tasks_and_keeps_the_order_of_clips():
 def test_changes_nothing_about_the_model(training):
     model = Echo().train(training)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    evaluate(model, BATCHES, tasks=("motion",), device=CPU)
+    evaluate(Forward(model, CPU), BATCHES, tasks=("motion",))
     assert model.training == training
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
 def test_nothing_labelled_is_no_metric_but_predictions():
-    found = evaluate(Echo(), BATCHES, tasks=("colour",), device=CPU)
+    found = evaluate(Forward(Echo(), CPU), BATCHES, tasks=("colour",))
     assert found.metrics == {}
     assert found.probabilities["colour"].shape == (3, 2)
 
 
 def test_nothing_at_all_is_an_error():
     with pytest.raises(ValueError, match="no clips to evaluate"):
-        evaluate(Echo(), [], tasks=("motion",), device=CPU)
+        evaluate(Forward(Echo(), CPU), [], tasks=("motion",))
 
 
 def test_copies_of_a_clip_are_averaged_as_probabilities():
     rows = [[2, 0], [0, 2], [0, 4], [1, 0]]  # two clips, seen twice each
     copies = batch(rows, [0, 1], [0, -1], 0) | {"index": torch.arange(2)}
-    found = evaluate(Echo(), [copies], tasks=("motion", "colour"), device=CPU, multilabel=())
+    found = evaluate(Forward(Echo(), CPU), [copies], tasks=("motion", "colour"), multilabel=())
     means = torch.tensor(rows, dtype=torch.float32).softmax(1).unflatten(0, (2, 2)).mean(1)
     torch.testing.assert_close(found.probabilities["motion"], means)
     assert found.metrics["motion/loss"] == pytest.approx(
@@ -81,7 +84,7 @@ def test_a_multi_label_task_has_probabilities_of_its_own(copies):
     of_clips = batch(rows, [0, 1], [-1, -1], 0)
     of_clips["labels"]["motion"] = torch.tensor([[1, 0], [0, 1]])
     of_clips["video"] = of_clips["video"].repeat_interleave(copies, dim=0)
-    found = evaluate(Echo(), [of_clips], tasks=("motion",), device=CPU, multilabel={"motion"})
+    found = evaluate(Forward(Echo(), CPU), [of_clips], tasks=("motion",), multilabel={"motion"})
     expected = torch.tensor(rows).sigmoid()
     torch.testing.assert_close(found.probabilities["motion"], expected)
     loss = torch.nn.functional.binary_cross_entropy(expected, torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
@@ -95,7 +98,7 @@ def test_copies_of_a_multi_label_clip_are_averaged_as_probabilities():
     rows = [[3, -3], [-1, -90]]
     of_clip = batch(rows, [0], [-1], 0) | {"index": torch.arange(1)}
     of_clip["labels"] = {"motion": torch.tensor([[1, 0]])}
-    found = evaluate(Echo(), [of_clip], tasks=("motion",), device=CPU, multilabel={"motion"})
+    found = evaluate(Forward(Echo(), CPU), [of_clip], tasks=("motion",), multilabel={"motion"})
     torch.testing.assert_close(
         found.probabilities["motion"], torch.tensor(rows).sigmoid().mean(0, keepdim=True)
     )
@@ -110,10 +113,9 @@ def test_the_view_mask_goes_to_the_model():
     mask = torch.tensor([[True, False]])
     labels = {"motion": torch.tensor([0])}
     found = evaluate(
-        Masked(),
+        Forward(Masked(), CPU),
         [{"video": video, "view_mask": mask, "labels": labels, "index": torch.arange(1)}],
         tasks=("motion",),
-        device=CPU,
     )
     assert found.metrics["accuracy"] == 1
 
@@ -122,7 +124,7 @@ def test_one_copy_is_bit_for_bit_what_the_logits_say():
     generator = torch.Generator().manual_seed(0)
     rows = torch.randn(5, 2, generator=generator)
     found = evaluate(
-        Echo(), [batch(rows.tolist(), [0, 1, 1, 0, 1], [-1] * 5, 0)], tasks=("motion",), device=CPU
+        Forward(Echo(), CPU), [batch(rows.tolist(), [0, 1, 1, 0, 1], [-1] * 5, 0)], tasks=("motion",)
     )
     assert torch.equal(found.probabilities["motion"], rows.softmax(1))
     total = torch.nn.functional.cross_entropy(rows, torch.tensor([0, 1, 1, 0, 1]), reduction="sum")

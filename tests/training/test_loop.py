@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from unfreeze.training.config import TrainConfig
+from unfreeze.training.forward import Forward
 from unfreeze.training.interrupt import Interrupt
 from unfreeze.training.loop import train_epoch, windows
 from unfreeze.training.losses import Criterion
@@ -83,6 +84,7 @@ def session(loader, model=None, optimizer=torch.optim.SGD, **flags):
         schedule=SimpleNamespace(steps=0, step_batch=lambda: None),
         scaler=make_scaler(CPU, config.precision),
     )
+    forward = Forward(made.parallel, CPU, config.precision)
     criterion = Criterion(label_smoothing=config.label_smoothing)
     mixing = Mixing(config.mixup, config.cutmix, config.seed)
     return SimpleNamespace(
@@ -91,8 +93,9 @@ def session(loader, model=None, optimizer=torch.optim.SGD, **flags):
         device=CPU,
         model=model,
         made=made,
-        stepper=Stepper(config, CPU, made, criterion, mixing),
+        stepper=Stepper(config, CPU, made, forward, criterion, mixing),
         ema=None,
+        engine=None,
         rows=[],
         train_loader=loader,
         console=Silent(),

@@ -111,6 +111,14 @@ def test_a_view_is_mixed_with_a_view_of_the_partner_and_never_with_padding(own, 
     assert torch.equal(out[~mask], video[~mask])
 
 
+@given(views=st.lists(st.integers(1, 3), min_size=2, max_size=6), step=st.integers(1, 1000))
+def test_rows_are_mixed_as_the_clips_they_come_from(views, step):
+    mix = KINDS["mixup"].draw(1, step, len(views))
+    mask = torch.arange(max(views)) < torch.tensor(views)[:, None]
+    video = clips(len(views), max(views), side=(1, 2))
+    assert torch.equal(mix.rows(video[mask], mask), mix.video(video, mask)[mask])
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_without_padding_the_mask_makes_no_difference(kind):
     for mix in drawn(KINDS[kind], 4, 5):

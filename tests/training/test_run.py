@@ -19,6 +19,7 @@ from unfreeze.training.checkpoint import load_checkpoint, load_for_inference
 from unfreeze.training.config import TrainConfig
 from unfreeze.training.early import check_early
 from unfreeze.training.evaluate import evaluate
+from unfreeze.training.forward import Forward
 from unfreeze.training.losses import Criterion
 from unfreeze.training.run import train
 
@@ -94,7 +95,7 @@ def test_best_gives_the_metrics_that_it_was_chosen_for(finished, clips):
     model, about = load_for_inference(result.run_dir / "best.pt")
     samples = load_manifest(clips, classes=model.tasks).split("val")
     loader = make_loader(ClipDataset(samples, model.tasks, model.preprocessing, train=False), batch_size=4)
-    found = evaluate(model, loader, tasks=list(model.tasks), device=torch.device("cpu"))
+    found = evaluate(Forward(model, torch.device("cpu")), loader, tasks=list(model.tasks))
     assert dict(found.metrics) == about["rows"][about["epoch"] - 1]["val"]
 
 

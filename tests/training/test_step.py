@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from unfreeze.training.config import TrainConfig
+from unfreeze.training.forward import Forward
 from unfreeze.training.losses import Criterion
 from unfreeze.training.mixing import Mixing
 from unfreeze.training.precision import make_scaler
@@ -48,7 +49,8 @@ def stepper(**flags) -> Stepper:
     made = SimpleNamespace(
         model=model, parallel=model, optimizer=optimizer, scaler=make_scaler(CPU, config.precision)
     )
-    return Stepper(config, CPU, made, Criterion(), Mixing(config.mixup, config.cutmix, config.seed))
+    forward = Forward(model, CPU, config.precision)
+    return Stepper(config, CPU, made, forward, Criterion(), Mixing(config.mixup, config.cutmix, config.seed))
 
 
 @pytest.mark.parametrize("flags", [{}, {"mixup": 1.0}, {"cutmix": 1.0}], ids=["plain", "mixup", "cutmix"])

@@ -73,6 +73,7 @@ def run(argv: Sequence[str], program: str) -> int:
     from unfreeze.training.class_report import class_reports
     from unfreeze.training.device import pick_device
     from unfreeze.training.evaluate import evaluate
+    from unfreeze.training.forward import Forward
     from unfreeze.training.latency import Latency
 
     path = checkpoint_path(config.checkpoint)
@@ -111,11 +112,9 @@ def run(argv: Sequence[str], program: str) -> int:
     latency = Latency(model.to(device), device)
     with console.progress("Evaluating", total=len(loader)) as progress:
         found = evaluate(
-            latency,
+            Forward(latency, device, config.precision),
             latency.track(progress.track(loader)),
             tasks=list(manifest.tasks),
-            device=device,
-            precision=config.precision,
             multilabel=manifest.multilabel,
         )
     reports = class_reports(found, manifest.tasks, manifest.multilabel)

@@ -5,17 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from unfreeze.data.loader import Batch
+from unfreeze.training.forward import Forward
 from unfreeze.training.losses import count_labelled, summed_losses
 from unfreeze.training.metrics import classification_metrics, multilabel_metrics, with_means
-from unfreeze.training.precision import autocast
-
-_INPUTS = ("video", "view_mask")  # what the model is given of a batch, in the order of its arguments
 
 
 @dataclass(frozen=True)
@@ -37,20 +35,18 @@ class Evaluation:
     indices: Tensor
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def evaluate(
-    model: nn.Module,
-    batches: Iterable[Mapping[str, Any]],
+    forward: Forward,
+    batches: Iterable[Batch],
     *,
     tasks: Sequence[str],
-    device: torch.device,
-    precision: str = "fp32",
     multilabel: Collection[str] = (),
 ) -> Evaluation:
-    """Run ``model`` over ``batches`` in evaluation mode, and leave it in the mode that it was in.
+    """Run a model over ``batches`` in evaluation mode, and leave it in the mode that it was in.
 
     Args:
-        model: maps (B, V, C, T, H, W), and the mask where a batch has one, to logits per task, (B, classes).
+        forward: from a batch to logits per task, (B * K, classes).
         batches: ``{"video": (B * K, V, C, T, H, W), "view_mask": (B * K, V), "labels": {task: (B,)}, "index":
             (B,)}``. K copies of a clip (moments and crops) follow each other; what they say is averaged, as
             probabilities.
@@ -60,23 +56,21 @@ def evaluate(
     Raises:
         ValueError: there is no batch.
     """
-    was_training = model.training
-    model.eval()
+    was_training = forward.model.training
+    forward.model.eval()
     try:
         logits: dict[str, list[Tensor]] = {task: [] for task in tasks}
         labels: dict[str, list[Tensor]] = {task: [] for task in tasks}
         indices: list[Tensor] = []
-        for batch in batches:
-            inputs = [batch[name].to(device, non_blocking=True) for name in _INPUTS if name in batch]
-            with autocast(device, precision):
-                out = model(*inputs)
-            copies = len(batch["video"]) // len(batch["index"])
+        for batch in forward.over(batches):
+            out = forward(batch)
             for task in tasks:
+                copies = len(out[task]) // len(batch["index"])
                 logits[task].append(_averaged(out[task].float().cpu(), copies, task in multilabel))
                 labels[task].append(batch["labels"][task])
             indices.append(batch["index"])
     finally:
-        model.train(was_training)
+        forward.model.train(was_training)
     if not indices:
         raise ValueError("there are no clips to evaluate")
     return _summarise(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from unfreeze.data.loader import Batch
 from unfreeze.training.device import synchronise
 
 
@@ -34,7 +35,7 @@ class Latency(nn.Module):
         self._forward.append(self._now() - began)
         return out
 
-    def track(self, batches: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    def track(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         """The batches; the time of one is from asking for it until the next one is asked for."""
         began = self._now()
         for batch in batches:

@@ -47,11 +47,9 @@ def fit(session: Session) -> None:
         validation = s.console.progress(f"Epoch {epoch} validation", total=len(s.val_loader))
         with validation as progress, s.averaged_weights():
             evaluated = evaluate(
-                s.made.parallel,
+                s.stepper.forward,
                 s.interrupt.watch(progress.track(s.val_loader)),
                 tasks=tuple(s.model.tasks),
-                device=s.device,
-                precision=s.config.precision,
                 multilabel=s.model.multilabel,
             )
         for task in s.model.tasks:
@@ -77,7 +75,7 @@ def train_epoch(session: Session, epoch: int) -> Trained:
     s.made.parallel.train()
     s.train_loader.set_epoch(epoch)
     with s.console.progress(f"Epoch {epoch}/{s.epochs}", total=len(s.train_loader)) as progress:
-        batches = s.interrupt.watch(progress.track(watch.over(s.train_loader)))
+        batches = s.interrupt.watch(progress.track(s.stepper.forward.over(s.train_loader, watch.over)))
         for step, window in enumerate(windows(batches, config.accumulate), start=1):
             for batch, sums in s.stepper.backward(window, epoch, step, weights):
                 totals.add(sums, count_labelled([batch["labels"]]), clips=len(batch["index"]))

@@ -64,6 +64,18 @@ class Mix:
             return mixed
         return torch.where(view_mask[:, :, None, None, None, None], mixed, video)
 
+    def rows(self, values: Tensor, view_mask: Tensor) -> Tensor:
+        """What the model makes of the clips, mixed as a whole: of the same pairs as in ``video``.
+
+        Args:
+            values: (N, …), floating point: one row for every True of the mask, in its order.
+            view_mask: (B, V), on the CPU, False where a view is padding.
+        """
+        assert self.box is None, "a rectangle of a picture is none of an activation"
+        numbers = (view_mask.flatten().cumsum(0) - 1).view_as(view_mask)
+        others = numbers[self.partner[:, None], _views(view_mask, view_mask[self.partner])]
+        return torch.lerp(values, values[others[view_mask].to(values.device)], 1 - self.share)
+
     def labels(self, labels: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The partners' labels, per task: (B,) or (B, classes) as in the batch."""
         return {task: of_task[self.partner.to(of_task.device)] for task, of_task in labels.items()}

@@ -19,6 +19,7 @@ from unfreeze.training.bad_files import checked
 from unfreeze.training.balance import plan_balance, prior_lines, sample_weights
 from unfreeze.training.clips import data_lines, evaluation_loader, load_data, make_cache, make_loaders
 from unfreeze.training.config import TrainConfig
+from unfreeze.training.forward import Forward
 from unfreeze.training.head_init import init_heads
 from unfreeze.training.losses import build_criterion
 from unfreeze.training.metrics import check_monitor
@@ -116,5 +117,7 @@ def prepare(
             cache.close()
         raise
     criterion = build_criterion(balance, manifest, config.label_smoothing)
-    stepper = Stepper(config, device, made, criterion, Mixing(config.mixup, config.cutmix, config.seed))
+    forward = Forward(made.parallel, device, config.precision)
+    mixing = Mixing(config.mixup, config.cutmix, config.seed)
+    stepper = Stepper(config, device, made, forward, criterion, mixing)
     return Prepared(mode, cache, train_loader, val_loader, made, stepper, steps)

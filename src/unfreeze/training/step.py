@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from unfreeze.data.loader import Batch
 from unfreeze.training.assembly import Assembly
 from unfreeze.training.config import TrainConfig
+from unfreeze.training.forward import Forward
 from unfreeze.training.losses import Criterion, count_labelled, mean_over_tasks
-from unfreeze.training.mixing import Mix, Mixing, mixed
-from unfreeze.training.precision import autocast
+from unfreeze.training.mixing import Mixing, mixed
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class Stepper:
 
     Attributes:
         made: the model and what trains it.
+        forward: from batches to logits.
         criterion: the training loss of every task.
         mixing: how batches are mixed.
     """
@@ -29,6 +30,7 @@ class Stepper:
     config: TrainConfig
     device: torch.device
     made: Assembly
+    forward: Forward
     criterion: Criterion
     mixing: Mixing
 
@@ -45,7 +47,7 @@ class Stepper:
         for number, batch in enumerate(window):
             # the labels of a batch are mixed among its clips, so that they count as before
             mix = self.mixing.draw(epoch, step, len(batch["index"]), first=number)
-            logits = self._forward(batch, mix)
+            logits = self.forward(batch, mix)
             labels = {task: of_task.to(self.device) for task, of_task in batch["labels"].items()}
             sums = self.criterion.sums(logits, labels)
             if mix is not None:
@@ -65,14 +67,3 @@ class Stepper:
         scaler.update()
         optimizer.zero_grad(set_to_none=True)
         return scaler.get_scale() >= scale
-
-    def _forward(self, batch: Batch, mix: Mix | None) -> dict[str, Tensor]:
-        """Logits per task, (B, classes), of the clips of a batch as ``mix`` has them."""
-        video, mask = batch["video"].to(self.device, non_blocking=True), batch["view_mask"]
-        padded = not bool(mask.all())  # asked on the CPU, so that no GPU has to be waited for
-        inputs = (video, mask.to(self.device)) if padded else (video,)
-        if mix is not None:
-            inputs = (mix.video(*inputs), *inputs[1:])
-        with autocast(self.device, self.config.precision):
-            logits: dict[str, Tensor] = self.made.parallel(*inputs)
-        return logits
