@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from unfreeze.data import View
+from unfreeze.data import View, identity
 from unfreeze.data.clip_cache import key
 
 
@@ -69,7 +69,7 @@ def test_a_file_that_changed_in_the_middle_is_another(file, change):
 
 
 def test_a_known_digest_is_taken_as_long_as_the_file_is_the_same(file, monkeypatch):
-    digests: key.Digests = {}
+    digests: identity.Digests = {}
     first = key.name_of(View(file), "side 40", "pyav", digests)
     with monkeypatch.context() as patch:
         patch.setattr(Path, "open", lambda *_: pytest.fail("read a second time"))
@@ -90,15 +90,18 @@ def test_a_missing_file_has_none(tmp_path):
 
 def test_other_versions_and_other_code_decode_anew(file, monkeypatch):
     before = name(View(file))
-    for attribute, value in (("VERSION", key.VERSION + 1), ("_sources", lambda: [file])):
-        key.surroundings.cache_clear()
+    for module, attribute, value in (
+        (key, "VERSION", key.VERSION + 1),
+        (identity, "_sources", lambda: [file]),
+    ):
+        identity.surroundings.cache_clear()
         with monkeypatch.context() as patch:
-            patch.setattr(key, attribute, value)
+            patch.setattr(module, attribute, value)
             assert name(View(file)) != before
-    key.surroundings.cache_clear()
+    identity.surroundings.cache_clear()
     assert name(View(file)) == before
 
 
 def test_the_code_that_decodes_is_found():
-    names = {source.name for source in key._sources()}
+    names = {source.name for source in identity._sources()}
     assert {"pyav.py", "frames.py"} <= names

@@ -15,8 +15,9 @@ from unfreeze.data.clip_cache.counters import Counters, Stats
 from unfreeze.data.clip_cache.entry import DamagedError
 from unfreeze.data.clip_cache.expected import MAX_FRAMES
 from unfreeze.data.clip_cache.folder import Folder
-from unfreeze.data.clip_cache.key import Digests, name_of
+from unfreeze.data.clip_cache.key import name_of
 from unfreeze.data.decode import DecodedVideo, VideoError, pick_decoder, probe
+from unfreeze.data.identity import Digests
 from unfreeze.data.manifest import View
 from unfreeze.wording import in_bytes
 

@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from functools import cache
-from importlib import metadata
-from pathlib import Path
 
 from unfreeze.data.clip_cache.entry import VERSION
+from unfreeze.data.identity import Digests, file_digest, surroundings
 from unfreeze.data.manifest import View
-
-_ENDS = 64 * 1024  # bytes
-
-# A file's path, for as long as its status stays the same, and its digest: files are not read in every epoch.
-Digests = dict[Path, tuple[tuple[int, int, int], str]]
 
 
 def name_of(view: View, recipe: str, decoder: str, digests: Digests) -> str:
@@ -23,53 +15,5 @@ def name_of(view: View, recipe: str, decoder: str, digests: Digests) -> str:
     Raises:
         OSError: there is no such file, or it cannot be read.
     """
-    parts = (file_digest(view.path, digests), view.start, view.end, recipe, surroundings(decoder))
-    return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
-
-
-def file_digest(path: Path, digests: Digests) -> str:
-    """Of the file's size, time of change, and first and last 64 KiB.
-
-    To read all of it would cost as much as the cache saves. A file that was changed only in the middle has
-    another time of change, and one that was moved finds its old entry.
-    """
-    status = os.stat(path)
-    seen = (status.st_ino, status.st_size, status.st_mtime_ns)
-    known = digests.get(path)
-    if known is None or known[0] != seen:
-        digest = hashlib.sha256(repr(seen[1:]).encode())
-        with path.open("rb") as file:
-            digest.update(file.read(_ENDS))
-            if status.st_size > _ENDS:
-                file.seek(max(_ENDS, status.st_size - _ENDS))
-                digest.update(file.read(_ENDS))
-        known = digests[path] = (seen, digest.hexdigest())
-    return known[1]
-
-
-@cache
-def surroundings(decoder: str) -> str:
-    """The code and the machine that decode: other versions may round a pixel another way."""
-    import torch
-
-    packages = ("torch", "torchvision", {"pyav": "av"}.get(decoder, decoder))
-    versions = [f"{package} {metadata.version(package)}" for package in packages]
-    code = hashlib.sha256()
-    for source in _sources():
-        code.update(source.read_bytes())
-    parts = (VERSION, decoder, _ffmpeg(decoder), versions, torch.backends.cpu.get_cpu_capability())
-    return repr((*parts, code.hexdigest()))
-
-
-def _ffmpeg(decoder: str) -> str:
-    """TorchCodec uses the system's FFmpeg, which changes without it; PyAV brings its own."""
-    if decoder != "torchcodec":
-        return ""
-    import torchcodec
-
-    return str(torchcodec.ffmpeg_major_version)
-
-
-def _sources() -> list[Path]:
-    data = Path(__file__).parent.parent
-    return sorted([*data.glob("decode/*.py"), *data.glob("transforms/*.py")])
+    content = (file_digest(view.path, digests), view.start, view.end, recipe)
+    return hashlib.sha256(repr((VERSION, *content, surroundings(decoder))).encode()).hexdigest()[:32]
