@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypedDict
 
@@ -9,7 +10,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from unfreeze.data.decode import DecodedVideo, VideoInfo, read_all, read_frames
+from unfreeze.data.decode import DecodedVideo, VideoError, VideoInfo, pick_decoder, read_all, read_frames
+from unfreeze.data.identity import Digests, file_digest, surroundings
 from unfreeze.data.manifest import MASKED, Label, Sample, View
 from unfreeze.data.sampling import clip_times, evaluation_times, is_spread
 from unfreeze.data.seeds import derive_seed
@@ -24,6 +26,9 @@ from unfreeze.data.transforms import (
     training_side,
 )
 from unfreeze.preprocessing import Preprocessing
+
+# files beside those that decode and transform on which the pixels of an item depend
+_SOURCES = ("dataset.py", "sampling.py", "seeds.py")
 
 
 class Item(TypedDict):
@@ -125,7 +130,7 @@ class ClipDataset(Dataset[Item]):
         self.copies = 1 if train else eval_clips * eval_crops
         self.decoder = decoder
         self.cache = cache
-        self._eval_clips = eval_clips
+        self._eval_clips, self._eval_crops = eval_clips, eval_crops
         self._swaps = check_swaps(flip_swap, classes)
         self._widths = {task: len(classes[task]) for task in self.tasks if task in multilabel}
         self._side = training_side(preprocessing)
@@ -138,20 +143,52 @@ class ClipDataset(Dataset[Item]):
     def __getitem__(self, key: int | tuple[int, int]) -> Item:
         epoch, index = key if isinstance(key, tuple) else (1, key)
         sample = self.samples[index]
-        labels = {task: sample.labels.get(task) for task in self.tasks}
+        mirrored = False
         if self.train:
             views, mirrored = self._training_views(sample, epoch, index)
             video = torch.stack([view.clip for view in views])
-            if mirrored:
-                labels = swap_labels(labels, self._swaps)
         else:
             video = torch.stack([view.clip for view in self._evaluation_views(sample)], 1)
             video = video if self.copies > 1 else video[0]
-        return {
-            "video": video,
-            "labels": {task: self._encoded(task, label) for task, label in labels.items()},
-            "index": index,
-        }
+        return {"video": video, "labels": self._labels(sample, mirrored=mirrored), "index": index}
+
+    def labels(self, epoch: int, index: int) -> dict[str, int | torch.Tensor]:
+        """The labels of ``dataset[epoch, index]``, without decoding it."""
+        mirrored = False
+        if self.train and self._swaps:
+            generator = torch.Generator().manual_seed(derive_seed(self.seed, epoch, index))
+            mirrored = self._draw_mirrored(generator)
+        return self._labels(self.samples[index], mirrored=mirrored)
+
+    def rows(self, index: int) -> int:
+        """The number of clips (C, T, H, W) that ``dataset[epoch, index]`` is made of: its views, times
+        ``copies``.
+        """
+        return len(self.samples[index].views) * self.copies
+
+    def fingerprint(self) -> str:
+        """A digest of everything that the videos of all items depend on, and not their labels.
+
+        It is the same in another process, and on a copy of the files with their times. Only training
+        depends on ``seed``, ``augment`` and ``flip``, and only evaluation on ``eval_clips`` and
+        ``eval_crops``. A cache of decoded views makes no difference.
+
+        Raises:
+            VideoError: a file is not there, or cannot be read.
+        """
+        digests: Digests = {}
+        parts = (
+            surroundings(pick_decoder(self.decoder), *_SOURCES),
+            sorted(self.preprocessing.to_dict().items()),
+            ("train", self.seed, self.augment, self.flips)
+            if self.train
+            else ("evaluation", self._eval_clips, self._eval_crops),
+            [
+                [(_digest(view, digests), view.start, view.end) for view in sample.views]
+                for sample in self.samples
+            ],
+        )
+        return hashlib.sha256(repr(parts).encode()).hexdigest()
 
     def frames(self, epoch: int, index: int) -> list[torch.Tensor]:
         """What ``dataset[epoch, index]`` is made of: (T, C, H, W) uint8 for every view, before it is varied.
@@ -169,13 +206,17 @@ class ClipDataset(Dataset[Item]):
         # torchvision draws from the global generator; the caller's own draws must not notice
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(derive_seed(self.seed, epoch, index))
-            mirrored = self.flips and torch.rand(()).item() < 0.5
+            mirrored = self._draw_mirrored(torch.default_generator)
             speed = draw_speed(self.augment)
             views = []
             for view in sample.views:
                 frames = self._training_frames(view, lambda info: self._random_times(info, speed))
                 views.append(_Seen(frames, self._augmented(frames, flip=mirrored)))
         return views, mirrored
+
+    def _draw_mirrored(self, generator: torch.Generator) -> bool:
+        """The first draw of a sample."""
+        return self.flips and torch.rand((), generator=generator).item() < 0.5
 
     def _random_times(self, info: VideoInfo, speed: float) -> list[float]:
         p = self.preprocessing
@@ -235,6 +276,12 @@ class ClipDataset(Dataset[Item]):
             kept = self.cache.video(view, recipe, make, decoder=self.decoder, whole=False)
         return _by_pixel((make() if kept is None else kept).frames)
 
+    def _labels(self, sample: Sample, *, mirrored: bool) -> dict[str, int | torch.Tensor]:
+        labels = {task: sample.labels.get(task) for task in self.tasks}
+        if mirrored:
+            labels = swap_labels(labels, self._swaps)
+        return {task: self._encoded(task, label) for task, label in labels.items()}
+
     def _encoded(self, task: str, label: Label | None) -> int | torch.Tensor:
         if task not in self._widths:
             assert not isinstance(label, tuple), f"{task} is not among the multi-label tasks"
@@ -245,6 +292,16 @@ class ClipDataset(Dataset[Item]):
         encoded = torch.zeros(self._widths[task], dtype=torch.int64)
         encoded[list(label)] = 1
         return encoded
+
+
+def _digest(view: View, digests: Digests) -> str:
+    try:
+        return file_digest(view.path, digests)
+    except FileNotFoundError:
+        raise VideoError(f"{view.path}: no such file; name a video file") from None
+    except OSError as error:
+        reason = (error.strerror or "cannot be read").lower()
+        raise VideoError(f"{view.path}: {reason}; name a video file that can be read") from None
 
 
 def _by_pixel(frames: torch.Tensor) -> torch.Tensor:
