@@ -2,14 +2,18 @@
 
 Which clips make up batch i of an epoch is a pure function of (seed, epoch), and what they look like is one of
 (seed, epoch, index): neither depends on the number of workers, so an epoch number is all that resuming needs.
+
+A clip of which somebody else keeps all that is needed is not decoded: whether it is kept is asked in this
+process, when the clips of a batch are chosen, and workers learn of the answer alone.
 """
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,27 +21,24 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from unfreeze.data.batch import Batch, Part, collate, collate_parts
 from unfreeze.data.dataset import ClipDataset, Item
 from unfreeze.data.decode import VideoError
 from unfreeze.data.order import epoch_order
+from unfreeze.data.refresh import view_epochs
 
-Key = tuple[int, int]
+# Of a clip's index and version: whether what is made of it is kept, so that it need not be decoded.
+Kept = Callable[[int, int], bool]
 Weights = Sequence[float] | NDArray[np.float64]
 
 
-class Batch(TypedDict):
-    """B samples, each in as many views as the one with most of them; what is missing is zeros.
+@dataclass(frozen=True)
+class Key:
+    """What a worker is asked for: ``dataset[version, index]``, or all of it but the video."""
 
-    ``video``: (B, V, C, T, H, W) float32; ``view_mask``: (B, V) bool, True where there is a view; ``labels``:
-    task -> (B,) int64, -1 masked, or for a multi-label task (B, classes) of 0 and 1, all -1 masked;
-    ``index``: (B,). Where evaluation takes K copies of a sample, ``video`` and ``view_mask`` have B x K rows,
-    those of a sample one after the other: ``video.unflatten(0, (B, K))``.
-    """
-
-    video: torch.Tensor
-    view_mask: torch.Tensor
-    labels: dict[str, torch.Tensor]
-    index: torch.Tensor
+    version: int
+    index: int
+    kept: bool
 
 
 class ClipLoader:
@@ -55,16 +56,25 @@ class ClipLoader:
         workers: int,
         pin_memory: bool,
         weights: Weights | None = None,
+        refresh: float = 1.0,
+        kept: Kept | None = None,
     ) -> None:
         self.dataset = dataset
         self._batches = _EpochBatches(
-            len(dataset), batch_size, seed=dataset.seed, shuffle=dataset.train, weights=weights
+            len(dataset),
+            batch_size,
+            seed=dataset.seed,
+            train=dataset.train,
+            weights=weights,
+            refresh=refresh,
+            kept=kept,
         )
+        join = collate if kept is None else partial(collate_parts, copies=dataset.copies)
         self._loader: DataLoader[Any] = DataLoader(
-            _Caught(dataset),
+            _Caught(dataset) if kept is None else _CaughtParts(dataset),
             batch_sampler=self._batches,
             num_workers=workers,
-            collate_fn=_collate_caught,
+            collate_fn=partial(_collate_caught, join),
             pin_memory=pin_memory,
             persistent_workers=workers > 0,
             worker_init_fn=leave_interrupts_to_the_parent,
@@ -94,6 +104,8 @@ def make_loader(
     workers: int = 0,
     pin_memory: bool = False,
     weights: Weights | None = None,
+    refresh: float = 1.0,
+    kept: Kept | None = None,
 ) -> ClipLoader:
     """Batches of ``dataset``: shuffled anew in each epoch if it is for training, in its order otherwise.
 
@@ -104,8 +116,25 @@ def make_loader(
         workers: processes that decode; 0 decodes in this one.
         pin_memory: for copies to a CUDA device that overlap with computing.
         weights: one per sample: training draws with replacement in proportion to them (see ``epoch_order``).
+        refresh: probability that an epoch after the first shows a training clip anew (see ``view_epoch``);
+            otherwise it is as it was. In evaluation all are as in epoch 1 in any case.
+        kept: of a clip's index and version (the epoch whose draw it shows; 1 in evaluation): whether what is
+            made of it is kept, so that it need not be decoded. Asked in this process, when a batch is asked
+            of the workers, which is some batches ahead. With it batches have rows in place of padded videos,
+            whether any clip is kept or not (see ``Batch``).
+
+    Raises:
+        ValueError: a batch without clips, or a probability that is none.
     """
-    return ClipLoader(dataset, batch_size=batch_size, workers=workers, pin_memory=pin_memory, weights=weights)
+    return ClipLoader(
+        dataset,
+        batch_size=batch_size,
+        workers=workers,
+        pin_memory=pin_memory,
+        weights=weights,
+        refresh=refresh,
+        kept=kept,
+    )
 
 
 def epoch_batches(
@@ -136,7 +165,7 @@ def epoch_batches(
 
 
 class _EpochBatches(Sampler[list[Key]]):
-    """Lists of (epoch, index): the key carries the epoch to workers that were started epochs ago."""
+    """Lists of keys, which carry the epoch to workers that were started epochs ago."""
 
     def __init__(
         self,
@@ -144,11 +173,15 @@ class _EpochBatches(Sampler[list[Key]]):
         batch_size: int,
         *,
         seed: int,
-        shuffle: bool,
+        train: bool,
         weights: Weights | None,
+        refresh: float,
+        kept: Kept | None,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+        if not 0 <= refresh <= 1:
+            raise ValueError(f"refresh must be from 0 to 1, not {refresh}")
         assert weights is None or len(weights) == count, "one weight per sample"
         rank, world = _place()
         self.epoch = 1
@@ -157,19 +190,25 @@ class _EpochBatches(Sampler[list[Key]]):
             count,
             batch_size,
             seed=seed,
-            shuffle=shuffle,
+            shuffle=train,
             weights=weights,
             rank=rank,
             world=world,
         )
+        self._versions = partial(view_epochs, seed, count=count, refresh=refresh if train else 0.0)
+        self._kept = kept
 
     def __len__(self) -> int:
         return len(self._of(epoch=1))  # as many in every epoch
 
     def __iter__(self) -> Iterator[list[Key]]:
         epoch = self.epoch
+        versions = self._versions(epoch=epoch)
         for batch in self._of(epoch=epoch):
-            yield [(epoch, index) for index in batch]
+            yield [self._key(index, int(versions[index])) for index in batch]
+
+    def _key(self, index: int, version: int) -> Key:
+        return Key(version, index, self._kept is not None and self._kept(index, version))
 
 
 def _place() -> tuple[int, int]:
@@ -187,45 +226,33 @@ class _Caught(Dataset[Item | VideoError]):
 
     def __getitem__(self, key: Key) -> Item | VideoError:
         try:
-            return self.dataset[key]
+            return self.dataset[key.version, key.index]
         except VideoError as error:
             return error
 
 
-def _collate_caught(items: Sequence[Item | VideoError]) -> Batch | VideoError:
-    good: list[Item] = []
+class _CaughtParts(Dataset[Part | VideoError]):
+    """The same, where some are kept."""
+
+    def __init__(self, dataset: ClipDataset) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, key: Key) -> Part | VideoError:
+        views = len(self.dataset.samples[key.index].views)
+        if key.kept:
+            return Part(key.index, key.version, self.dataset.labels(key.version, key.index), views, None)
+        try:
+            item = self.dataset[key.version, key.index]
+        except VideoError as error:
+            return error
+        return Part(key.index, key.version, item["labels"], views, item["video"])
+
+
+def _collate_caught(join: Callable[[Sequence[Any]], Batch], items: Sequence[Any]) -> Batch | VideoError:
     for item in items:
         if isinstance(item, VideoError):
             return item
-        good.append(item)
-    return collate(good)
-
-
-def collate(items: Sequence[Item]) -> Batch:
-    """Samples as a batch."""
-    videos = [item["video"] for item in items]
-    videos = [video if video.dim() == 6 else video[None] for video in videos]  # (K, V, C, T, H, W)
-    views = max(video.shape[1] for video in videos)
-    masks = [torch.arange(views) < video.shape[1] for video in videos]
-    return {
-        "video": torch.cat([_with_views(video, views) for video in videos]),
-        "view_mask": torch.stack(masks).repeat_interleave(len(videos[0]), 0),
-        "labels": {task: _together([item["labels"][task] for item in items]) for task in items[0]["labels"]},
-        "index": torch.tensor([item["index"] for item in items]),
-    }
-
-
-def _with_views(video: torch.Tensor, views: int) -> torch.Tensor:
-    """(K, V, …) -> (K, views, …), with zeros for what is missing."""
-    missing = views - video.shape[1]
-    if not missing:
-        return video
-    return torch.cat([video, video.new_zeros((len(video), missing, *video.shape[2:]))], 1)
-
-
-def _together(labels: Sequence[int | torch.Tensor]) -> torch.Tensor:
-    """(B,) of class indices, or (B, classes) of multi-label ones."""
-    return torch.stack([torch.as_tensor(label) for label in labels])
+    return join(items)
 
 
 def leave_interrupts_to_the_parent(worker: int) -> None:
