@@ -200,7 +200,7 @@ def new_cache(where: str, samples: Sequence[Sample], folder: Path, setting: Sett
     """As ``train`` makes it."""
     views = [view for sample in samples for view in sample.views]
     expected = expect(views, training_side(PREPROCESSING))
-    return open_cache(choose(where, expected, measure_room(folder), epochs=setting.epochs))
+    return open_cache(choose(where, expected, measure_room(folder), reads=setting.epochs))
 
 
 def decoded(samples: Sequence[Sample]) -> Memory:

@@ -60,12 +60,19 @@ def data_lines(manifest: Manifest, config: TrainConfig) -> list[str]:
 
 
 def make_cache(
-    config: TrainConfig, manifest: Manifest, preprocessing: Preprocessing, *, epochs: int
+    config: TrainConfig,
+    manifest: Manifest,
+    preprocessing: Preprocessing,
+    *,
+    reads: float,
+    val_once: bool = False,
 ) -> tuple[ClipCache | None, str]:
     """The cache of decoded clips that the flags ask for, or None, and a line that says which.
 
     Args:
-        epochs: that are still to come.
+        reads: how often each training clip will be read, on average.
+        val_once: validation clips are read a single time, and are not for the cache: the room there is for
+            what is read again.
 
     Raises:
         ValueError: there is no room for it; the message names the flag.
@@ -77,10 +84,11 @@ def make_cache(
     expected = Expected()
     if config.clip_cache != "off":
         expected += expect(views["train"], training_side(preprocessing))
-        expected += expect(
-            views["val"], _resized_side(preprocessing), frames=preprocessing.frames * config.eval_clips
-        )
-    choice = choose(config.clip_cache, expected, measure_room(), epochs=epochs, gb=config.clip_cache_gb)
+        if not val_once:
+            expected += expect(
+                views["val"], _resized_side(preprocessing), frames=preprocessing.frames * config.eval_clips
+            )
+    choice = choose(config.clip_cache, expected, measure_room(), reads=reads, gb=config.clip_cache_gb)
     return open_cache(choice), choice.line
 
 
@@ -92,11 +100,13 @@ def make_loaders(
     *,
     cache: ClipCache | None = None,
     weights: NDArray[np.float64] | None = None,
+    val_once: bool = False,
 ) -> tuple[ClipLoader, ClipLoader]:
     """The training clips, in an order and with crops of their own in each epoch, and the validation clips.
 
     Args:
         weights: how often each training clip is drawn, relative to the others; None is once each.
+        val_once: as for ``make_cache``.
     """
     train = make_loader(
         make_dataset(config, manifest, preprocessing, "train", train=True, cache=cache),
@@ -105,7 +115,8 @@ def make_loaders(
         pin_memory=device.type == "cuda",
         weights=weights,
     )
-    return train, evaluation_loader(config, manifest, preprocessing, device, "val", cache=cache)
+    val_cache = None if val_once else cache
+    return train, evaluation_loader(config, manifest, preprocessing, device, "val", cache=val_cache)
 
 
 def evaluation_loader(

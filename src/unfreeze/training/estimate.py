@@ -143,7 +143,7 @@ def estimate(
     )
     views = [view for sample in (*train.samples, *val.samples) for view in sample.views]
     expected = expect(views, training_side(train.preprocessing), info=_info(survey))
-    cache = choose(config.clip_cache, expected, measure_room(), epochs=config.epochs, gb=config.clip_cache_gb)
+    cache = choose(config.clip_cache, expected, measure_room(), reads=config.epochs, gb=config.clip_cache_gb)
     kept = min(expected.bytes, cache.limit) if cache.where == "ram" else 0
     on_cpu = device if device_type == "cpu" else 0
     where = "the strategy" if not plan[heaviest - 1].measured else "the strategy if the metric never improves"

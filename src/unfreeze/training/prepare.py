@@ -95,7 +95,7 @@ def prepare(
     if model is None:
         seed_epoch(config.seed, 0)  # fresh heads are random
         model = make_model(config, manifest, say)
-    cache, line = make_cache(config, manifest, model.preprocessing, epochs=epochs)
+    cache, line = make_cache(config, manifest, model.preprocessing, reads=epochs)
     try:
         say(line)
         for line in prior_lines(balance, manifest):

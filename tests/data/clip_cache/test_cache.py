@@ -358,7 +358,7 @@ def test_in_ram_it_goes_with_the_run(tmp_path, files, monkeypatch):
     monkeypatch.setattr(cache.ram, "TMPFS", tmp_path / "shm")
     (tmp_path / "shm").mkdir()
     room = Room(10**9, 10**9, tmp_path / "clips")
-    choice = choose("auto", expect([View(path) for path in files], 20), room, epochs=2)
+    choice = choose("auto", expect([View(path) for path in files], 20), room, reads=2)
     kept = open_cache(choice)
     assert kept is not None
     assert kept.folder.parent == tmp_path / "shm"
@@ -373,7 +373,7 @@ def test_in_ram_it_goes_with_the_run(tmp_path, files, monkeypatch):
 
 
 def test_on_disk_it_stays(tmp_path, files):
-    choice = choose("disk", expect([], 20), Room(None, 10**9, tmp_path / "clips"), epochs=2)
+    choice = choose("disk", expect([], 20), Room(None, 10**9, tmp_path / "clips"), reads=2)
     kept = open_cache(choice)
     assert kept is not None
     kept.video(View(files[0]), "r", lambda: read_all(files[0]))
@@ -382,4 +382,4 @@ def test_on_disk_it_stays(tmp_path, files):
 
 
 def test_off_is_no_cache(tmp_path):
-    assert open_cache(choose("off", expect([], 20), Room(None, None, tmp_path), epochs=2)) is None
+    assert open_cache(choose("off", expect([], 20), Room(None, None, tmp_path), reads=2)) is None

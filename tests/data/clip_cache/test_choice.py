@@ -37,14 +37,14 @@ def room(ram: float | None = 16, disk: float | None = 100) -> Room:
     ],
 )
 def test_where_clips_are_kept(wanted, size, free, gb, where, limit):
-    choice = choose(wanted, Expected(round(size * GB), 500), free, epochs=12, gb=gb)
+    choice = choose(wanted, Expected(round(size * GB), 500), free, reads=12, gb=gb)
     assert (choice.where, choice.limit) == (where, limit * GB)
     assert choice.folder == FOLDER
 
 
 @pytest.mark.parametrize(("wanted", "where"), [("auto", "off"), ("ram", "ram"), ("disk", "disk")])
-def test_with_one_epoch_nothing_is_read_twice(wanted, where):
-    assert choose(wanted, Expected(GB, 500), room(), epochs=1).where == where
+def test_what_is_read_once_is_not_kept(wanted, where):
+    assert choose(wanted, Expected(GB, 500), room(), reads=1).where == where
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_with_one_epoch_nothing_is_read_twice(wanted, where):
             "on disk (clips), about 20 GB of clips (2 of 9 have over 2000 frames and are not kept), "
             "at most 50 GB",
         ),
-        ("auto", Expected(2 * GB, 9), {"epochs": 1}, "off, as there is only one epoch"),
+        ("auto", Expected(2 * GB, 9), {"reads": 1}, "off, as no clip is read twice"),
         ("auto", Expected(0, 9, 9), {}, "off, as all clips have over 2000 frames"),
         (
             "auto",
@@ -85,7 +85,7 @@ def test_with_one_epoch_nothing_is_read_twice(wanted, where):
     ],
 )
 def test_a_line_says_so(wanted, expected, options, line):
-    choice = choose(wanted, expected, room(), **{"epochs": 12} | options)
+    choice = choose(wanted, expected, room(), **{"reads": 12} | options)
     assert choice.line == f"Clip cache: {line}"
 
 
@@ -119,7 +119,7 @@ def test_a_line_says_so(wanted, expected, options, line):
 )
 def test_what_was_asked_for_and_cannot_be_is_one_line(wanted, free, gb, message):
     with pytest.raises(ValueError, match="--clip_cache") as caught:
-        choose(wanted, Expected(GB, 9), free, epochs=12, gb=gb)
+        choose(wanted, Expected(GB, 9), free, reads=12, gb=gb)
     assert str(caught.value) == message
 
 

@@ -55,7 +55,7 @@ def choose(
     expected: Expected,
     room: Room,
     *,
-    epochs: int,
+    reads: float,
     gb: float | None = None,
 ) -> Choice:
     """Where ``wanted`` means.
@@ -64,7 +64,7 @@ def choose(
     that, else off; and off where nothing is read twice.
 
     Args:
-        epochs: that are still to come.
+        reads: how often each clip will be read, on average.
         gb: upper bound in GB (1e9 bytes) in place of half of what is free.
 
     Raises:
@@ -95,8 +95,8 @@ def choose(
     if wanted == "ram" or wanted == "disk":
         _check_room(wanted, room, gb)
         return at(wanted)
-    if epochs <= 1:
-        return off(", as there is only one epoch")
+    if reads <= 1:
+        return off(", as no clip is read twice")
     if not expected.bytes:
         return off(f", as all clips have over {MAX_FRAMES} frames" if expected.too_long else "")
     if expected.bytes <= limits.get("ram", 0):
