@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from unfreeze.anatomy import Anatomy, Part, dissect, unwrap
     from unfreeze.freezer import Freezer, ParamStatus, Transition
     from unfreeze.history import EpochRecord, History
+    from unfreeze.prefix import FrozenPrefix
     from unfreeze.strategies import BlockInfo, Decision, Strategy
     from unfreeze.strategies.adaptive import Adaptive
     from unfreeze.strategies.early_gradual import EarlyGradual
@@ -26,6 +27,7 @@ _HOMES = {
     "unfreeze.anatomy": ("Anatomy", "Part", "dissect", "unwrap"),
     "unfreeze.freezer": ("Freezer", "ParamStatus", "Transition"),
     "unfreeze.history": ("EpochRecord", "History"),
+    "unfreeze.prefix": ("FrozenPrefix",),
     "unfreeze.strategies": ("BlockInfo", "Decision", "Strategy"),
     "unfreeze.strategies.adaptive": ("Adaptive",),
     "unfreeze.strategies.early_gradual": ("EarlyGradual",),
@@ -45,6 +47,7 @@ __all__ = [
     "EpochRecord",
     "Fixed",
     "Freezer",
+    "FrozenPrefix",
     "HeadOnly",
     "History",
     "NoFreezing",

@@ -1,0 +1,330 @@
+"""``FrozenPrefix``: a model in two halves, without editing it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten
+
+from unfreeze.anatomy import Anatomy, dissect, unwrap
+from unfreeze.prefix.activations import (
+    Activations,
+    Inputs,
+    Layout,
+    activation,
+    batch_length,
+    blanks,
+    choose,
+    hollow,
+    take,
+)
+from unfreeze.prefix.host import Alone, Host, Prefix, Suffix
+from unfreeze.prefix.proof import prove
+from unfreeze.prefix.trail import CALL, Batch, Stop, Tracer, layout_of, replaced
+
+_KEPT = 8  # batches of so many different lengths have their placeholders kept
+
+
+class FrozenPrefix:
+    """The frozen blocks of a model as a function of the clips alone, and the rest of the model as another.
+
+        prefix = FrozenPrefix(model, boundary=5)
+        activations = prefix.encode(clips)     # the frozen blocks, once
+        logits = prefix.decode(activations)    # the others, as often as needed
+
+    ``decode(encode(clips))`` is ``model(clips)``, bit for bit. The model's forward pass is not rewritten: it is
+    left when the last frozen module returns (encode), or runs as ever while frozen modules return placeholders,
+    and the last one the activation (decode).
+
+    What holds of a row does not depend on the rest of its batch, so activations may be kept and put together
+    in any way. Make a new object when the boundary moves or modules are exchanged.
+
+    Args:
+        model: also inside DataParallel, DistributedDataParallel or ``torch.compile``.
+        anatomy: the model's heads and blocks; ``dissect(model)`` where not given.
+        boundary: the number of leading blocks that are frozen, from 1 to all.
+        runner: a copy of the unwrapped model whose frozen blocks ``encode`` and ``advance`` run instead.
+
+    Attributes:
+        boundary: as given.
+        block: the name of the last frozen block.
+
+    Raises:
+        ValueError: a boundary outside its range, or a model that cannot be dissected.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        anatomy: Anatomy | None = None,
+        boundary: int = 1,
+        *,
+        runner: nn.Module | None = None,
+    ) -> None:
+        anatomy = dissect(model) if anatomy is None else anatomy
+        if not 1 <= boundary <= len(anatomy.blocks):
+            raise ValueError(f"a boundary is between 1 and {len(anatomy.blocks)} blocks, not {boundary}")
+        self.boundary = boundary
+        self.block = anatomy.blocks[boundary - 1].name
+        self._frozen = anatomy.blocks[:boundary]
+        self._trainable = (*anatomy.blocks[boundary:], *anatomy.heads)
+        self._outer = Host(model, unwrap(model))
+        self._plain = Host(self._outer.model, self._outer.model)
+        self._runner = self._plain if runner is None else Host(runner, runner)
+        self._layouts: dict[Hashable, Layout] = {}  # by what the inputs look like
+        self._all: list[Layout] = []
+        self._prefixes: dict[tuple[int, int], Prefix] = {}
+        self._suffixes: dict[int, Suffix] = {}
+        self._blanks: dict[tuple[Any, ...], list[Any]] = {}  # by layout, rows, items and device
+        self._writes: dict[bool, bool] = {}  # training mode -> whether the suffix writes to the activation
+        self._eager = False
+
+    # --- the frozen part ---
+
+    def encode(self, *args: Any, **kwargs: Any) -> Activations:
+        """Run the frozen blocks on a batch: without gradients, in evaluation mode.
+
+        A single row is run together with a copy of itself: batches of one take other kernels, and a row must
+        not depend on how many others came with it. (Of two rows on, its bits are the same on a CPU.) The
+        first batch of a new shape is looked at more closely, at the cost of a forward pass of two items.
+
+        Args:
+            args, kwargs: as for the model; tensors may lie in tuples, lists and dicts.
+
+        Raises:
+            CutError: the model cannot be cut here.
+            ValueError: there is no tensor among the inputs.
+        """
+        items = batch_length(args, kwargs)
+        with self._runner.still():
+            layout = self._layout(args, kwargs, lambda: self._discover(args, kwargs, items))
+            prefix = self._prefix(layout)
+            try:
+                leaves = take(layout, prefix.run(args, kwargs, watch=items == 1), items)
+            except Alone:
+                twice = choose(args, kwargs, 1, (0, 0))
+                leaves = tuple(leaf[:1] for leaf in take(layout, prefix.run(*twice), 2))
+        hollow_args, hollow_kwargs = hollow(args, kwargs)
+        return Activations(leaves, layout, hollow_args, hollow_kwargs, items)
+
+    def advance(self, activations: Activations) -> Activations:
+        """Run the blocks between a lower boundary of the same model and this one, as ``encode`` would.
+
+        Raises:
+            CutError: the model cannot be cut here.
+            ValueError: the activations are of a higher boundary.
+        """
+        lower = activations.layout
+        if lower.boundary == self.boundary:
+            return activations
+        if lower.boundary > self.boundary:
+            raise ValueError(
+                f"activations of boundary {lower.boundary} are behind {self.block}, which is {self.boundary}"
+            )
+        alone = activations.rows == 1
+        twice = _twice(activations) if alone else activations
+        with self._runner.still():
+            layout = self._layout(activations.args, activations.kwargs, lambda: self._discover_from(twice))
+            prefix = self._prefix(layout, len(lower.trail))
+            value = prefix.run(twice.args, twice.kwargs, self._answers(twice, twice.leaves))
+            leaves = take(layout, value, twice.items)
+        if alone:
+            leaves = tuple(leaf[:1] for leaf in leaves)
+        return Activations(leaves, layout, activations.args, activations.kwargs, activations.items)
+
+    # --- the rest ---
+
+    def decode(self, activations: Activations) -> Any:
+        """The model's output from the activations on: gradients, modes and autocast as the caller has them.
+
+        Raises:
+            ValueError: the activations are of another boundary.
+        """
+        layout = activations.layout
+        if layout.boundary != self.boundary:
+            raise ValueError(
+                f"activations of boundary {layout.boundary} cannot be decoded at {self.boundary}: "
+                "advance() brings lower ones here"
+            )
+        training = self._plain.model.training
+        guarded = self._writes.get(training, True)  # until it is known
+        leaves = tuple(
+            leaf.clone() if guarded or leaf.is_inference() else leaf for leaf in activations.leaves
+        )
+        versions = [leaf._version for leaf in leaves]
+        output = self._go_on(activations, self._answers(activations, leaves))
+        written = [leaf._version for leaf in leaves] != versions
+        if written and not guarded:
+            raise RuntimeError(f"the layers behind {self.block} have overwritten the activations")
+        self._writes[training] = written or (guarded and training in self._writes)
+        return output
+
+    def _go_on(self, activations: Activations, values: Sequence[Any]) -> Any:
+        suffix = self._suffix(self._known(activations.layout))
+        if suffix.compiled and not self._eager:
+            try:
+                return suffix.run(activations.args, activations.kwargs, values)
+            except Exception as error:
+                if not type(error).__module__.startswith("torch._dynamo"):
+                    raise
+                self._eager = True
+                warnings.warn(
+                    f"what follows {self.block} runs uncompiled, as torch.compile fails on it: "
+                    f"{str(error).strip().splitlines()[0]}",
+                    RuntimeWarning,
+                    stacklevel=3,
+                )
+        with replaced(CALL, suffix.compiled):
+            return suffix.run(activations.args, activations.kwargs, values)
+
+    def activations(self, layout: Layout, leaves: Sequence[Tensor], *args: Any, **kwargs: Any) -> Activations:
+        """Activations from rows that were kept.
+
+        Args:
+            layout: of the activations that the rows were taken from.
+            leaves: (rows, …) each; brought into the layout's dtype and memory order where they differ.
+            args, kwargs: as for the model; of floating tensors only the shapes matter, so that
+                ``placeholder(shape)`` will do.
+
+        Raises:
+            ValueError: rows of another shape, or not equally many of all leaves.
+        """
+        laid = tuple(leaf.lay(rows) for leaf, rows in zip(layout.leaves, leaves, strict=True))
+        if len({rows.shape[0] for rows in laid}) != 1:
+            raise ValueError(f"not equally many rows: {', '.join(str(rows.shape[0]) for rows in laid)}")
+        hollow_args, hollow_kwargs = hollow(args, kwargs)
+        return Activations(laid, layout, hollow_args, hollow_kwargs, batch_length(args, kwargs))
+
+    # --- the proof ---
+
+    def prove(self, *args: Any, **kwargs: Any) -> Layout:
+        """See that the model can be cut here, on a batch of at least two items; nothing of it changes.
+
+        In evaluation mode ``decode(encode(x))`` must equal ``model(x)`` bit for bit, also with NaN in all
+        placeholders and for a batch of another length; so must the gradients of all that trains. What the
+        frozen blocks make of a clip must not depend on the others. It is the cut that is proven, so compiled
+        modules run uncompiled, and ``runner`` is not used.
+
+        Returns:
+            What all activations of such inputs have in common.
+
+        Raises:
+            CutError: the model cannot be cut here; one line says which block and why.
+            ValueError: fewer than two items.
+        """
+        items = batch_length(args, kwargs)
+        if items < 2:
+            raise ValueError(f"a proof needs at least 2 items, not {items}: which dimension counts them?")
+        return prove(
+            self._plain,
+            self._frozen,
+            self._trainable,
+            lambda: self._layout(args, kwargs, lambda: self._discover(args, kwargs, items)),
+            (args, kwargs),
+        )
+
+    # --- what is looked up once ---
+
+    def _layout(self, args: Any, kwargs: Any, discover: Callable[[], Layout]) -> Layout:
+        key = _look(args, kwargs)
+        if key not in self._layouts:
+            self._layouts[key] = self._known(discover())
+        return self._layouts[key]
+
+    def _known(self, layout: Layout) -> Layout:
+        """The first object that is equal to ``layout``; what is looked up for it is kept by its identity."""
+        for known in self._all:
+            if known is layout:
+                return known
+        for known in self._all:
+            if known == layout:
+                return known
+        self._all.append(layout)
+        return layout
+
+    def _discover(self, args: Any, kwargs: Any, items: int) -> Layout:
+        one, other = (choose(args, kwargs, items, [0] * count) for count in (2, 3))
+        first = self._trace(one)
+        second = self._trace(other, length=len(first.trail))
+        return layout_of(self.boundary, self.block, Batch(2, first.trail), Batch(3, second.trail))
+
+    def _discover_from(self, activations: Activations) -> Layout:
+        batches = []
+        length = None
+        for each in (activations, _twice(activations)):
+            trail = each.layout.trail
+            given = list(
+                zip((answer.module for answer in trail), self._answers(each, each.leaves), strict=True)
+            )
+            tracer = self._trace((each.args, each.kwargs), given, length)
+            length = len(tracer.trail)
+            batches.append(Batch(each.items, tracer.trail))
+        return layout_of(self.boundary, self.block, *batches)
+
+    def _trace(
+        self, inputs: Inputs, given: Sequence[tuple[str, Any]] = (), length: int | None = None
+    ) -> Tracer:
+        model = self._plain.model
+        tracer = Tracer(model, self._frozen, self._trainable, given, length)
+        try:
+            with self._plain.still(), self._plain.uncompiled(), replaced(CALL, tracer.calls):
+                model(*inputs[0], **inputs[1])
+        except Stop:
+            pass
+        if length is None:
+            tracer.check(model, self._frozen)
+        return tracer
+
+    def _prefix(self, layout: Layout, answered: int = 0) -> Prefix:
+        key = (id(layout), answered)
+        if key not in self._prefixes:
+            self._prefixes[key] = Prefix(self._runner, layout, answered)
+        return self._prefixes[key]
+
+    def _suffix(self, layout: Layout) -> Suffix:
+        key = id(layout)
+        if key not in self._suffixes:
+            self._suffixes[key] = Suffix(self._outer, layout)
+        return self._suffixes[key]
+
+    def _answers(self, activations: Activations, leaves: Sequence[Tensor]) -> list[Any]:
+        """What the calls of the trail return: placeholders, which are kept, and at last the activation."""
+        layout = self._known(activations.layout)
+        rows, items = activations.rows, activations.items
+        key = (id(layout), rows, items, leaves[0].device)
+        if key not in self._blanks:
+            if len(self._blanks) >= _KEPT:
+                self._blanks.pop(next(iter(self._blanks)))
+            self._blanks[key] = blanks(layout, rows, items, leaves[0].device)
+        return [*self._blanks[key], activation(layout, leaves, items)]
+
+
+def _twice(activations: Activations) -> Activations:
+    """The batch followed by itself."""
+    items = activations.items
+    args, kwargs = hollow(*choose(activations.args, activations.kwargs, items, [*range(items)] * 2))
+    leaves = tuple(
+        leaf.lay(torch.cat([rows, rows]))
+        for leaf, rows in zip(activations.layout.leaves, activations.leaves, strict=True)
+    )
+    return Activations(leaves, activations.layout, args, kwargs, 2 * items)
+
+
+def _look(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Hashable:
+    """What decides about the layout: shapes without the batch, dtypes, switches, autocast."""
+    values, spec = tree_flatten((args, kwargs))
+    looks = tuple(
+        (value.shape[1:], value.dtype)
+        if isinstance(value, Tensor)
+        else value
+        if isinstance(value, (bool, int, str, type(None)))
+        else type(value)
+        for value in values
+    )
+    device = next((value.device.type for value in values if isinstance(value, Tensor)), "cpu")
+    cast = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+    return looks, spec, cast

@@ -1,0 +1,193 @@
+"""The proof that a model can be cut: both halves against the whole, bit for bit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_leaves
+
+from unfreeze.anatomy import Part
+from unfreeze.prefix.activations import (
+    CutError,
+    Inputs,
+    Layout,
+    activation,
+    batch_length,
+    blanks,
+    choose,
+    hollow,
+    take,
+)
+from unfreeze.prefix.host import Host, Prefix, Suffix
+
+# how far rows may be from themselves in another batch, where kernels for other lengths round differently;
+# rows that really depend on each other are further apart
+_NOISE = 0.05
+
+
+def prove(
+    host: Host,
+    frozen: Sequence[Part],
+    trainable: Sequence[Part],
+    find_layout: Callable[[], Layout],
+    inputs: Inputs,
+) -> Layout:
+    """See ``FrozenPrefix.prove``.
+
+    Raises:
+        CutError: as there.
+    """
+    block = frozen[-1].name
+    model = host.model
+    held = [model.get_parameter(name) for part in frozen for name in part.parameters]
+    names = [name for part in trainable for name in part.parameters]
+    with _unchanged(host, held), host.still(), host.uncompiled():
+        learning = {n: p for n in names if (p := model.get_parameter(n)).requires_grad}
+        rng = _rng(held)
+        with torch.enable_grad():
+            expected = model(*inputs[0], **inputs[1])  # what fails here is no matter of the cut
+            gradients = _gradients(expected, learning)
+        try:
+            layout = find_layout()
+            halves = _Halves(host, layout, block, rng)
+            leaves = halves.encode(inputs)
+            for fill in (math.nan, 1.0):  # 1: also in whole numbers and truth values
+                if not _same(halves.decode(inputs, leaves, fill), expected):
+                    raise halves.leak(inputs, leaves, expected, fill)
+            with torch.enable_grad():
+                output = halves.decode(inputs, leaves)
+                again = _gradients(output, learning)
+            if not _same(output, expected):
+                raise CutError(f"cannot cut behind {block}: the model computes something else from there on")
+            for name, one, other in zip(learning, gradients, again, strict=True):
+                if not _same(one, other):
+                    raise CutError(f"cannot cut behind {block}: the gradient of {name} is another one")
+            _other_length(halves, inputs, leaves, block)
+        except (CutError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            reason = (str(error).strip() or "no message").splitlines()[0]
+            raise CutError(f"cannot cut behind {block}: {type(error).__name__}: {reason}") from error
+    return layout
+
+
+class _Halves:
+    """Encode and decode with any placeholders, each from the same state of the random generators."""
+
+    def __init__(self, host: Host, layout: Layout, block: str, rng: Callable[[], None]) -> None:
+        self._layout, self._block, self._rewind = layout, block, rng
+        self._prefix, self._suffix = Prefix(host, layout), Suffix(host, layout)
+        self._model = host.model
+
+    def whole(self, inputs: Inputs) -> Any:
+        self._rewind()
+        return self._model(*inputs[0], **inputs[1])
+
+    def encode(self, inputs: Inputs) -> tuple[Tensor, ...]:
+        self._rewind()
+        return take(self._layout, self._prefix.run(*inputs), batch_length(*inputs))
+
+    def decode(
+        self, inputs: Inputs, leaves: Sequence[Tensor], fill: float = 0, only: int | None = None
+    ) -> Any:
+        """The output, with ``fill`` in all placeholders or in those of one call (-1: of the inputs) only."""
+        self._rewind()
+        rows, items, device = leaves[0].shape[0], batch_length(*inputs), leaves[0].device
+        answers = blanks(self._layout, rows, items, device, fill if only is None else 0)
+        if only is not None and only >= 0:
+            answers[only] = self._layout.trail[only].blank(rows, items, device, fill)
+        # a copy, as the model may write to it
+        values = [*answers, activation(self._layout, [leaf.clone() for leaf in leaves], items)]
+        args, kwargs = hollow(inputs[0], inputs[1], fill if only in (None, -1) else 0)
+        return self._suffix.run(args, kwargs, values)
+
+    def leak(self, inputs: Inputs, leaves: Sequence[Tensor], expected: Any, fill: float) -> CutError:
+        """An error that says what the model still uses behind the boundary."""
+        names = ["its input", *(answer.module for answer in self._layout.trail[:-1])]
+        for only, name in enumerate(names, start=-1):
+            if not _same(self.decode(inputs, leaves, fill, only), expected):
+                return CutError(f"cannot cut behind {self._block}: behind it, the model still uses {name}")
+        return CutError(f"cannot cut behind {self._block}: the model computes something else from there on")
+
+
+def _other_length(halves: _Halves, inputs: Inputs, leaves: Sequence[Tensor], block: str) -> None:
+    """The second item and twice the first: same halves, same rows."""
+    items = batch_length(*inputs)
+    first = halves.encode(choose(inputs[0], inputs[1], items, (0, 0)))
+    three = choose(inputs[0], inputs[1], items, (1, 0, 0))
+    mixed = halves.encode(three)
+    if not _same(halves.decode(three, mixed), halves.whole(three)):
+        raise CutError(f"cannot cut behind {block}: the model computes something else for another batch")
+    of_first = first[0].shape[0] // 2
+    of_second = mixed[0].shape[0] - 2 * of_first
+    for whole, part in zip(leaves, mixed, strict=True):
+        alike = torch.cat([part[of_second : of_second + of_first], part[:of_second]])
+        if not _close(whole[: of_first + of_second], alike):
+            raise CutError(
+                f"cannot cut behind {block}: what the frozen blocks make of a clip depends on the others in "
+                "its batch"
+            )
+
+
+def _close(one: Tensor, other: Tensor) -> bool:
+    if one.shape != other.shape:
+        return False
+    one, other = one.double(), other.double()
+    return bool((one - other).abs().max() <= _NOISE * one.abs().max())
+
+
+def _same(one: Any, other: Any) -> bool:
+    (a, spec_a), (b, spec_b) = tree_flatten(one), tree_flatten(other)
+    return spec_a == spec_b and all(
+        x.dtype is y.dtype and torch.equal(x.detach(), y.detach())
+        if isinstance(x, Tensor) and isinstance(y, Tensor)
+        else x is y or bool(x == y)
+        for x, y in zip(a, b, strict=True)
+    )
+
+
+def _gradients(output: Any, learning: dict[str, nn.Parameter]) -> tuple[Tensor | None, ...]:
+    """Gradients of a sum in which every element of the output counts differently."""
+    tensors = [t for t in tree_leaves(output) if isinstance(t, Tensor) and t.requires_grad]
+    if not tensors or not learning:
+        return (None,) * len(learning)
+    terms = [
+        (t.flatten() * (1 + torch.arange(t.numel(), device=t.device) % 7).to(t.dtype)).sum() for t in tensors
+    ]
+    loss = torch.stack([term.abs() if term.is_complex() else term.float() for term in terms]).sum()
+    return torch.autograd.grad(loss, list(learning.values()), allow_unused=True)
+
+
+@contextmanager
+def _unchanged(host: Host, held: Sequence[nn.Parameter]) -> Iterator[None]:
+    """Frozen parameters without gradients, and afterwards parameters and random generators as they were."""
+    wanted = [parameter for parameter in held if parameter.requires_grad]
+    rewind = _rng(held)
+    try:
+        for parameter in wanted:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for parameter in wanted:
+            parameter.requires_grad_(True)
+        rewind()
+
+
+def _rng(parameters: Sequence[Tensor]) -> Callable[[], None]:
+    """Puts the random generators back to where they are now: of the CPU and of the parameters' devices."""
+    state = torch.get_rng_state()
+    devices = {parameter.device for parameter in parameters if parameter.device.type != "cpu"}
+    modules = [(torch.get_device_module(device), device) for device in devices if device.type != "meta"]
+    states = [(module, device, module.get_rng_state(device)) for module, device in modules]
+
+    def rewind() -> None:
+        torch.set_rng_state(state)
+        for module, device, its in states:
+            module.set_rng_state(its, device)
+
+    return rewind
