@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -137,27 +137,29 @@ class Answer:
             if not isinstance(entry, Blank)
         ]
 
-    def build(self, rows: int, items: int, tensor: Callable[[Blank], Tensor]) -> Any:
-        """The same with tensors made by ``tensor``, which is asked for one after the other."""
+    def build(self, rows: int, items: int, tensors: Iterable[Tensor]) -> Any:
+        """The same with these tensors; made anew each time, as models write to dicts and lists."""
+        given = iter(tensors)
         values = [
-            tensor(entry)
+            next(given)
             if isinstance(entry, Blank)
             else entry.value(rows, items)
             if isinstance(entry, Count)
             else entry
             for entry in self.entries
         ]
-        return tree_unflatten(values, self.spec)
+        return values[0] if self.spec.is_leaf() else tree_unflatten(values, self.spec)
 
-    def blank(self, rows: int, items: int, device: torch.device, fill: float = 0) -> Any:
-        """The same with placeholders; whole numbers and truth values get 0 where ``fill`` is no number."""
-
-        def make(entry: Blank) -> Tensor:
-            shape = [size.value(rows, items) if isinstance(size, Count) else size for size in entry.shape]
-            real = entry.dtype.is_floating_point or entry.dtype.is_complex
-            return placeholder(shape, entry.dtype, device, fill if real or not math.isnan(fill) else 0)
-
-        return self.build(rows, items, make)
+    def blanks(self, rows: int, items: int, device: torch.device, fill: float = 0) -> list[Tensor]:
+        """Placeholders for the tensors; in whole numbers, 0 stands for NaN."""
+        found = []
+        for entry in self.entries:
+            if isinstance(entry, Blank):
+                shape = [size.value(rows, items) if isinstance(size, Count) else size for size in entry.shape]
+                real = entry.dtype.is_floating_point or entry.dtype.is_complex
+                value = 0 if math.isnan(fill) and not real else fill
+                found.append(placeholder(shape, entry.dtype, device, value))
+        return found
 
 
 @dataclass(frozen=True)
@@ -203,16 +205,17 @@ class Activations:
         return self.leaves[0].shape[0]
 
 
-def blanks(layout: Layout, rows: int, items: int, device: torch.device, fill: float = 0) -> list[Any]:
-    """What the calls of the trail before the last return, with placeholders."""
-    return [answer.blank(rows, items, device, fill) for answer in layout.trail[:-1]]
-
-
-def activation(layout: Layout, leaves: Sequence[Tensor], items: int) -> Any:
-    """What the last call of the trail returns."""
+def returned(
+    layout: Layout, before: Iterable[Iterable[Tensor]], leaves: Sequence[Tensor], items: int
+) -> list[Any]:
+    """What the calls of the trail return: the tensors of all calls before the last, and the activation."""
     dims = (leaf.dim for leaf in layout.leaves)
-    tensors = iter([rows.movedim(0, dim) if dim else rows for rows, dim in zip(leaves, dims, strict=True)])
-    return layout.trail[-1].build(leaves[0].shape[0], items, lambda _: next(tensors))
+    last = [rows.movedim(0, dim) if dim else rows for rows, dim in zip(leaves, dims, strict=True)]
+    rows = leaves[0].shape[0]
+    return [
+        answer.build(rows, items, tensors)
+        for answer, tensors in zip(layout.trail, (*before, last), strict=True)
+    ]
 
 
 def take(layout: Layout, value: Any, items: int) -> tuple[Tensor, ...]:

@@ -15,11 +15,10 @@ from unfreeze.prefix.activations import (
     Activations,
     Inputs,
     Layout,
-    activation,
     batch_length,
-    blanks,
     choose,
     hollow,
+    returned,
     take,
 )
 from unfreeze.prefix.host import Alone, Host, Prefix, Suffix
@@ -36,15 +35,17 @@ class FrozenPrefix:
         activations = prefix.encode(clips)     # the frozen blocks, once
         logits = prefix.decode(activations)    # the others, as often as needed
 
-    ``decode(encode(clips))`` is ``model(clips)``, bit for bit. The model's forward pass is not rewritten: it is
-    left when the last frozen module returns (encode), or runs as ever while frozen modules return placeholders,
-    and the last one the activation (decode).
+    ``decode(encode(clips))`` is ``model(clips)``, bit for bit. The model's forward pass is not rewritten: it
+    is left when the last frozen module returns (encode), or runs as ever while frozen modules return
+    placeholders, and the last one the activation (decode).
 
     What holds of a row does not depend on the rest of its batch, so activations may be kept and put together
     in any way. Make a new object when the boundary moves or modules are exchanged.
 
     Args:
-        model: also inside DataParallel, DistributedDataParallel or ``torch.compile``.
+        model: also inside DataParallel, DistributedDataParallel or ``torch.compile``. ``decode`` goes through
+            these wrappers, but for a DataParallel over several devices: it does not know which rows go with
+            which part of the batch, so everything runs on the first.
         anatomy: the model's heads and blocks; ``dissect(model)`` where not given.
         boundary: the number of leading blocks that are frozen, from 1 to all.
         runner: a copy of the unwrapped model whose frozen blocks ``encode`` and ``advance`` run instead.
@@ -72,15 +73,16 @@ class FrozenPrefix:
         self.block = anatomy.blocks[boundary - 1].name
         self._frozen = anatomy.blocks[:boundary]
         self._trainable = (*anatomy.blocks[boundary:], *anatomy.heads)
-        self._outer = Host(model, unwrap(model))
+        inner = unwrap(model)
+        self._outer = Host(inner if _splits(model) else model, inner)
         self._plain = Host(self._outer.model, self._outer.model)
         self._runner = self._plain if runner is None else Host(runner, runner)
         self._layouts: dict[Hashable, Layout] = {}  # by what the inputs look like
         self._all: list[Layout] = []
         self._prefixes: dict[tuple[int, int], Prefix] = {}
         self._suffixes: dict[int, Suffix] = {}
-        self._blanks: dict[tuple[Any, ...], list[Any]] = {}  # by layout, rows, items and device
-        self._writes: dict[bool, bool] = {}  # training mode -> whether the suffix writes to the activation
+        self._blanks: dict[tuple[Any, ...], list[list[Tensor]]] = {}  # by layout, rows, items and device
+        self._spared: dict[bool, bool] = {}  # training mode -> whether the suffix only reads the activation
         self._eager = False
 
     # --- the frozen part ---
@@ -151,16 +153,18 @@ class FrozenPrefix:
                 "advance() brings lower ones here"
             )
         training = self._plain.model.training
-        guarded = self._writes.get(training, True)  # until it is known
+        spared = self._spared.get(training, False)  # not before it has been seen
+        # what was made in inference mode cannot be saved for the backward pass either
         leaves = tuple(
-            leaf.clone() if guarded or leaf.is_inference() else leaf for leaf in activations.leaves
+            leaf if spared and not leaf.is_inference() else leaf.clone() for leaf in activations.leaves
         )
-        versions = [leaf._version for leaf in leaves]
+        versions = [_version(leaf) for leaf in leaves]
         output = self._go_on(activations, self._answers(activations, leaves))
-        written = [leaf._version for leaf in leaves] != versions
-        if written and not guarded:
+        written = [_version(leaf) for leaf in leaves] != versions
+        if written and spared:
             raise RuntimeError(f"the layers behind {self.block} have overwritten the activations")
-        self._writes[training] = written or (guarded and training in self._writes)
+        if not any(leaf.is_inference() for leaf in leaves):
+            self._spared.setdefault(training, not written)
         return output
 
     def _go_on(self, activations: Activations, values: Sequence[Any]) -> Any:
@@ -299,8 +303,8 @@ class FrozenPrefix:
         if key not in self._blanks:
             if len(self._blanks) >= _KEPT:
                 self._blanks.pop(next(iter(self._blanks)))
-            self._blanks[key] = blanks(layout, rows, items, leaves[0].device)
-        return [*self._blanks[key], activation(layout, leaves, items)]
+            self._blanks[key] = [answer.blanks(rows, items, leaves[0].device) for answer in layout.trail[:-1]]
+        return returned(layout, self._blanks[key], leaves, items)
 
 
 def _twice(activations: Activations) -> Activations:
@@ -312,6 +316,16 @@ def _twice(activations: Activations) -> Activations:
         for leaf, rows in zip(activations.layout.leaves, activations.leaves, strict=True)
     )
     return Activations(leaves, activations.layout, args, kwargs, 2 * items)
+
+
+def _splits(model: nn.Module) -> bool:
+    """Whether a DataParallel would deal the batch out to several devices."""
+    return any(len(getattr(module, "device_ids", None) or ()) > 1 for module in model.modules())
+
+
+def _version(tensor: Tensor) -> int:
+    """How often a tensor has been written to."""
+    return 0 if tensor.is_inference() else tensor._version
 
 
 def _look(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Hashable:
