@@ -25,7 +25,8 @@ def placeholder(
     fill: float = 0,
 ) -> Tensor:
     """A tensor of this shape that takes no memory: one element, seen everywhere. Not to be written to."""
-    return torch.full((1,), fill, dtype=dtype, device=device).expand(tuple(shape))
+    with torch.inference_mode(False):  # it may be used again where gradients are wanted
+        return torch.full((1,), fill, dtype=dtype, device=device).expand(tuple(shape))
 
 
 @dataclass(frozen=True)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten
 
 from unfreeze.anatomy import Anatomy, dissect, unwrap
 from unfreeze.prefix.activations import (
     Activations,
-    Inputs,
     Layout,
     batch_length,
     choose,
@@ -22,8 +19,9 @@ from unfreeze.prefix.activations import (
     take,
 )
 from unfreeze.prefix.host import Alone, Host, Prefix, Suffix
+from unfreeze.prefix.layouts import Layouts, twice
 from unfreeze.prefix.proof import prove
-from unfreeze.prefix.trail import CALL, Batch, Stop, Tracer, layout_of, replaced
+from unfreeze.prefix.trail import CALL, replaced
 
 _KEPT = 8  # batches of so many different lengths have their placeholders kept
 
@@ -77,8 +75,7 @@ class FrozenPrefix:
         self._outer = Host(inner if _splits(model) else model, inner)
         self._plain = Host(self._outer.model, self._outer.model)
         self._runner = self._plain if runner is None else Host(runner, runner)
-        self._layouts: dict[Hashable, Layout] = {}  # by what the inputs look like
-        self._all: list[Layout] = []
+        self._layouts = Layouts(self._plain, self._frozen, self._trainable)
         self._prefixes: dict[tuple[int, int], Prefix] = {}
         self._suffixes: dict[int, Suffix] = {}
         self._blanks: dict[tuple[Any, ...], list[list[Tensor]]] = {}  # by layout, rows, items and device
@@ -103,13 +100,13 @@ class FrozenPrefix:
         """
         items = batch_length(args, kwargs)
         with self._runner.still():
-            layout = self._layout(args, kwargs, lambda: self._discover(args, kwargs, items))
+            layout = self._layouts.of_inputs(args, kwargs)
             prefix = self._prefix(layout)
             try:
                 leaves = take(layout, prefix.run(args, kwargs, watch=items == 1), items)
             except Alone:
-                twice = choose(args, kwargs, 1, (0, 0))
-                leaves = tuple(leaf[:1] for leaf in take(layout, prefix.run(*twice), 2))
+                pair = choose(args, kwargs, 1, (0, 0))
+                leaves = tuple(leaf[:1] for leaf in take(layout, prefix.run(*pair), 2))
         hollow_args, hollow_kwargs = hollow(args, kwargs)
         return Activations(leaves, layout, hollow_args, hollow_kwargs, items)
 
@@ -128,12 +125,12 @@ class FrozenPrefix:
                 f"activations of boundary {lower.boundary} are behind {self.block}, which is {self.boundary}"
             )
         alone = activations.rows == 1
-        twice = _twice(activations) if alone else activations
+        run = twice(activations) if alone else activations
         with self._runner.still():
-            layout = self._layout(activations.args, activations.kwargs, lambda: self._discover_from(twice))
-            prefix = self._prefix(layout, len(lower.trail))
-            value = prefix.run(twice.args, twice.kwargs, self._answers(twice, twice.leaves))
-            leaves = take(layout, value, twice.items)
+            layout = self._layouts.of_lower(run)
+            prefix = self._prefix(layout, self._layouts.known(lower))
+            value = prefix.run(run.args, run.kwargs, self._answers(run, run.leaves))
+            leaves = take(layout, value, run.items)
         if alone:
             leaves = tuple(leaf[:1] for leaf in leaves)
         return Activations(leaves, layout, activations.args, activations.kwargs, activations.items)
@@ -168,7 +165,7 @@ class FrozenPrefix:
         return output
 
     def _go_on(self, activations: Activations, values: Sequence[Any]) -> Any:
-        suffix = self._suffix(self._known(activations.layout))
+        suffix = self._suffix(self._layouts.known(activations.layout))
         if suffix.compiled and not self._eager:
             try:
                 return suffix.run(activations.args, activations.kwargs, values)
@@ -227,77 +224,27 @@ class FrozenPrefix:
             self._plain,
             self._frozen,
             self._trainable,
-            lambda: self._layout(args, kwargs, lambda: self._discover(args, kwargs, items)),
+            lambda: self._layouts.of_inputs(args, kwargs),
             (args, kwargs),
         )
 
     # --- what is looked up once ---
 
-    def _layout(self, args: Any, kwargs: Any, discover: Callable[[], Layout]) -> Layout:
-        key = _look(args, kwargs)
-        if key not in self._layouts:
-            self._layouts[key] = self._known(discover())
-        return self._layouts[key]
-
-    def _known(self, layout: Layout) -> Layout:
-        """The first object that is equal to ``layout``; what is looked up for it is kept by its identity."""
-        for known in self._all:
-            if known is layout:
-                return known
-        for known in self._all:
-            if known == layout:
-                return known
-        self._all.append(layout)
-        return layout
-
-    def _discover(self, args: Any, kwargs: Any, items: int) -> Layout:
-        one, other = (choose(args, kwargs, items, [0] * count) for count in (2, 3))
-        first = self._trace(one)
-        second = self._trace(other, length=len(first.trail))
-        return layout_of(self.boundary, self.block, Batch(2, first.trail), Batch(3, second.trail))
-
-    def _discover_from(self, activations: Activations) -> Layout:
-        batches = []
-        length = None
-        for each in (activations, _twice(activations)):
-            trail = each.layout.trail
-            given = list(
-                zip((answer.module for answer in trail), self._answers(each, each.leaves), strict=True)
-            )
-            tracer = self._trace((each.args, each.kwargs), given, length)
-            length = len(tracer.trail)
-            batches.append(Batch(each.items, tracer.trail))
-        return layout_of(self.boundary, self.block, *batches)
-
-    def _trace(
-        self, inputs: Inputs, given: Sequence[tuple[str, Any]] = (), length: int | None = None
-    ) -> Tracer:
-        model = self._plain.model
-        tracer = Tracer(model, self._frozen, self._trainable, given, length)
-        try:
-            with self._plain.still(), self._plain.uncompiled(), replaced(CALL, tracer.calls):
-                model(*inputs[0], **inputs[1])
-        except Stop:
-            pass
-        if length is None:
-            tracer.check(model, self._frozen)
-        return tracer
-
-    def _prefix(self, layout: Layout, answered: int = 0) -> Prefix:
-        key = (id(layout), answered)
+    def _prefix(self, layout: Layout, lower: Layout | None = None) -> Prefix:
+        key = (id(layout), id(lower))
         if key not in self._prefixes:
-            self._prefixes[key] = Prefix(self._runner, layout, answered)
+            self._prefixes[key] = Prefix(self._runner, layout, lower)
         return self._prefixes[key]
 
     def _suffix(self, layout: Layout) -> Suffix:
         key = id(layout)
         if key not in self._suffixes:
-            self._suffixes[key] = Suffix(self._outer, layout)
+            self._suffixes[key] = Suffix(self._outer, layout, self.block)
         return self._suffixes[key]
 
     def _answers(self, activations: Activations, leaves: Sequence[Tensor]) -> list[Any]:
         """What the calls of the trail return: placeholders, which are kept, and at last the activation."""
-        layout = self._known(activations.layout)
+        layout = self._layouts.known(activations.layout)
         rows, items = activations.rows, activations.items
         key = (id(layout), rows, items, leaves[0].device)
         if key not in self._blanks:
@@ -305,17 +252,6 @@ class FrozenPrefix:
                 self._blanks.pop(next(iter(self._blanks)))
             self._blanks[key] = [answer.blanks(rows, items, leaves[0].device) for answer in layout.trail[:-1]]
         return returned(layout, self._blanks[key], leaves, items)
-
-
-def _twice(activations: Activations) -> Activations:
-    """The batch followed by itself."""
-    items = activations.items
-    args, kwargs = hollow(*choose(activations.args, activations.kwargs, items, [*range(items)] * 2))
-    leaves = tuple(
-        leaf.lay(torch.cat([rows, rows]))
-        for leaf, rows in zip(activations.layout.leaves, activations.leaves, strict=True)
-    )
-    return Activations(leaves, activations.layout, args, kwargs, 2 * items)
 
 
 def _splits(model: nn.Module) -> bool:
@@ -326,19 +262,3 @@ def _splits(model: nn.Module) -> bool:
 def _version(tensor: Tensor) -> int:
     """How often a tensor has been written to."""
     return 0 if tensor.is_inference() else tensor._version
-
-
-def _look(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Hashable:
-    """What decides about the layout: shapes without the batch, dtypes, switches, autocast."""
-    values, spec = tree_flatten((args, kwargs))
-    looks = tuple(
-        (value.shape[1:], value.dtype)
-        if isinstance(value, Tensor)
-        else value
-        if isinstance(value, (bool, int, str, type(None)))
-        else type(value)
-        for value in values
-    )
-    device = next((value.device.type for value in values if isinstance(value, Tensor)), "cpu")
-    cast = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
-    return looks, spec, cast

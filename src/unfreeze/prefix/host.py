@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves
 
 from unfreeze.anatomy.unwrap import inner_attribute
 from unfreeze.prefix.activations import CutError, Layout
-from unfreeze.prefix.trail import CALL, FORWARD, Stop, own_call, owns_state, replaced
+from unfreeze.prefix.trail import CALL, FORWARD, Stop, own_call, owns_state, places, replaced
 
 
 class Alone(BaseException):
@@ -101,20 +101,19 @@ class Prefix:
     """The frozen part of a host, up to the last call of a layout's trail.
 
     Args:
-        answered: so many first calls of the trail are not made, as what they return is known.
+        lower: the layout of a lower boundary; calls of its trail are not made, as what they return is given.
     """
 
-    def __init__(self, host: Host, layout: Layout, answered: int = 0) -> None:
+    def __init__(self, host: Host, layout: Layout, lower: Layout | None = None) -> None:
         self._host = host
         names = [answer.module for answer in layout.trail]
-        places = _places(names[:answered])
-        places.setdefault(names[-1], [])
-        modules = {name: host.model.get_submodule(name) for name in {names[0], *places}}
+        self._places = places([answer.module for answer in lower.trail] if lower else [])
+        self._places.setdefault(names[-1], [])
+        modules = {name: host.model.get_submodule(name) for name in {names[0], *self._places}}
         self._slots = {
             name: Slot(own_call(modules[name]), names.count(name) if name == names[-1] else None)
-            for name in places
+            for name in self._places
         }
-        self._places = places
         self._uncompiled = host.compiled(around=list(modules.values()))
         self._calls = [(modules[name], slot.call) for name, slot in self._slots.items()]
         self._first = modules[names[0]]
@@ -156,20 +155,25 @@ def _not_alone(own: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
 
 class Suffix:
-    """The rest of a host: all that follows the last call of a layout's trail."""
+    """The rest of a host: all that follows the last call of a layout's trail.
 
-    def __init__(self, host: Host, layout: Layout) -> None:
+    Args:
+        block: name of the last frozen block, for errors.
+    """
+
+    def __init__(self, host: Host, layout: Layout, block: str) -> None:
         self._host = host
-        self._places = _places([answer.module for answer in layout.trail])
+        self._places = places([answer.module for answer in layout.trail])
         modules = {name: host.model.get_submodule(name) for name in self._places}
         self.compiled = host.compiled(around=list(modules.values()))
         # torch.compile looks at forward, past the place where an ordinary call looks first
         self._attribute = FORWARD if self.compiled else CALL
-        block = layout.trail[-1].module
         self._slots = {
             name: Slot(
                 module.forward if self.compiled else own_call(module),
-                refusal=f"{name} is frozen, but runs behind {block}" if owns_state(module) else "",
+                refusal=f"cannot cut behind {block}: {name} is frozen, but runs again behind it"
+                if owns_state(module)
+                else "",
             )
             for name, module in modules.items()
         }
@@ -190,11 +194,3 @@ class Suffix:
         finally:
             for slot in self._slots.values():
                 slot.answers = ()
-
-
-def _places(names: Sequence[str]) -> dict[str, list[int]]:
-    """Module -> its calls, as positions in the trail."""
-    places: dict[str, list[int]] = {}
-    for at, name in enumerate(names):
-        places.setdefault(name, []).append(at)
-    return places

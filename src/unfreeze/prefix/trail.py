@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -58,6 +59,14 @@ def owns_state(module: nn.Module) -> bool:
     return next(module.parameters(), None) is not None or next(module.buffers(), None) is not None
 
 
+def places(names: Sequence[str]) -> dict[str, list[int]]:
+    """Module -> its calls, as positions in the trail."""
+    places: dict[str, list[int]] = {}
+    for at, name in enumerate(names):
+        places.setdefault(name, []).append(at)
+    return places
+
+
 @dataclass(frozen=True)
 class _Seen:
     shape: tuple[int, ...]
@@ -86,7 +95,7 @@ class Tracer:
 
     Args:
         frozen, trainable: the blocks before the boundary; the blocks behind it and the heads.
-        given: what the first calls of frozen modules return, instead of being made: module and value.
+        given: what the first calls of some frozen modules return, instead of being made.
         length: stop after so many calls; None runs to the end, and so finds what runs too late.
 
     Raises (from the forward pass):
@@ -98,12 +107,13 @@ class Tracer:
         model: nn.Module,
         frozen: Sequence[Part],
         trainable: Sequence[Part],
-        given: Sequence[tuple[str, Any]] = (),
+        given: Mapping[str, Sequence[Any]],
         length: int | None = None,
     ) -> None:
         self.trail: list[_Call] = []
         self._block = frozen[-1].name
         self._given = given
+        self._counts: Counter[str] = Counter()
         self._length = length
         self._outermost = True
         self._inner: set[str] = set()  # frozen modules that other frozen modules call
@@ -132,11 +142,11 @@ class Tracer:
         if not self._outermost:
             self._inner.add(name)
             return own(*args, **kwargs)
-        at = len(self.trail)
-        if at < len(self._given):
-            expected, value = self._given[at]
-            if name != expected:
-                raise CutError(f"cannot cut behind {self._block}: {name} runs where {expected} ran before")
+        at = self._counts[name]
+        self._counts[name] += 1
+        answers = self._given.get(name, ())
+        if at < len(answers):
+            value = answers[at]
         else:
             self._outermost = False
             try:
