@@ -28,7 +28,7 @@ def test_the_code_of_a_page_runs(page, marked_only, tmp_path, monkeypatch):
 
 
 def test_the_page_has_its_code():
-    assert len(blocks(ROOT / "docs/library.md", marked_only=False)) == 5
+    assert len(blocks(ROOT / "docs/library.md", marked_only=False)) == 6
 
 
 def test_only_marked_blocks_of_the_readme_run(tmp_path):

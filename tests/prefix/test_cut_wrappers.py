@@ -121,7 +121,7 @@ def test_training_is_the_same_as_with_the_whole_model(name, freeze, same, one_pr
     halves, whole = WRAPPERS[name](models[0]), WRAPPERS[name](models[1])
     clips = torch.randn(6, 2, 2, 4, 4)
     optimizers = [torch.optim.SGD(model.parameters(), 0.1, momentum=0.9) for model in (halves, whole)]
-    inside = "net._orig_mod." if name == "compile inside" else ""
+    inside = "net." if name == "compile inside" else ""
     blocks = [f"{inside}stem", f"{inside}blocks.*"]
     anatomy = freeze(halves, 3, dissect(halves, heads=[f"{inside}fc"], blocks=blocks))
     freeze(whole, 3, anatomy)

@@ -25,8 +25,10 @@ def placeholder(
     fill: float = 0,
 ) -> Tensor:
     """A tensor of this shape that takes no memory: one element, seen everywhere. Not to be written to."""
-    with torch.inference_mode(False):  # it may be used again where gradients are wanted
-        return torch.full((1,), fill, dtype=dtype, device=device).expand(tuple(shape))
+    if torch.is_inference_mode_enabled():  # it may be used again where gradients are wanted
+        with torch.inference_mode(False):
+            return placeholder(shape, dtype, device, fill)
+    return torch.full((1,), fill, dtype=dtype, device=device).expand(tuple(shape))
 
 
 @dataclass(frozen=True)
