@@ -3,8 +3,7 @@
 A buffer and a shard are the same thing to a reader, a segment: rows of leaves, and what they are of. When a
 background thread has written a buffer, the mapping of the file takes its place and its memory is given back.
 A buffer that cannot be written stays in memory, so that what was said to be here is here; from then on
-nothing more is taken in, so that there are never more than three of them: two that wait, and the one that is
-filled.
+nothing more is taken in, so there are four at most: that one, two that wait, and the one that is filled.
 """
 
 from __future__ import annotations

@@ -137,7 +137,7 @@ class Folder:
         return total + size <= self.limit
 
     def _keys(self) -> list[Path]:
-        with suppress(FileNotFoundError), os.scandir(self.root) as found:
+        with suppress(OSError), os.scandir(self.root) as found:
             return [Path(item.path) for item in found if os.path.exists(os.path.join(item.path, _IN_USE))]
         return []
 
@@ -184,7 +184,7 @@ def _is_free(path: Path) -> bool:
 
 
 def _files(folder: Path, *suffixes: str) -> Iterator[_File]:
-    with suppress(FileNotFoundError), os.scandir(folder) as found:
+    with suppress(OSError), os.scandir(folder) as found:
         for item in found:
             if item.name.endswith(suffixes):
                 with suppress(FileNotFoundError):  # finished or evicted by another process just now

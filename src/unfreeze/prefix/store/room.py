@@ -101,7 +101,8 @@ def _auto(nbytes: int, room: Room, gb: float | None, size: str) -> Tier:
         return Tier(None, room.folder, limits["disk"], f"on disk ({room.folder}), {size}")
     bound = "half of what is free" if gb is None else f"--cache_gb {gb:g}"
     there = ", ".join(f"{name} {in_bytes(limit)}" for name, limit in limits.items()) or "nothing"
-    remedy = "; --cache ram or disk keeps a part" if limits else ""
+    parts = [name.lower() for name in ("RAM", "disk") if name in limits]
+    remedy = f"; --cache {' or '.join(parts)} keeps a part" if parts else ""
     return Tier(None, None, 0, f"off, as {size} do not fit into {bound} ({there}){remedy}")
 
 
@@ -125,7 +126,7 @@ def _limit_of(wanted: Literal["ram", "disk"], nbytes: int, room: Room, gb: float
         flags = f"--cache {wanted}" + (f" --cache_gb {gb:g}" if gb is not None else "")
         place = "in memory" if wanted == "ram" else f"in {room.folder}"
         remedies = ["less"] * (gb is not None) + ["another --cache_dir"] * (wanted == "disk")
-        remedy = ", ".join([*remedies, f"--cache {other} or off"])
+        remedy = f"{', '.join(remedies)}{', or ' * bool(remedies)}--cache {other} or off"
         raise ValueError(f"{flags}: only {in_bytes(free)} are free {place}; choose {remedy}")
     return needed if gb is not None else free // 2
 
