@@ -6,17 +6,16 @@ import tempfile
 from pathlib import Path
 
 import torch
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from unfreeze.prefix.store import ActivationStore, Spec
 
 CPU = torch.device("cpu")
 ROWS = (1, 2, 1, 3, 1, 1)
 SPEC = Spec(((5,), ()), (torch.float32, torch.int64))
-KEYS = st.tuples(st.integers(0, len(ROWS) - 1), st.integers(1, 4))
-PLACES = st.integers(0, 10**6)
+ALL = [(index, version) for index in range(len(ROWS)) for version in range(1, 4)]
+Key = tuple[int, int]
 
 
 def rows_of(index: int, version: int) -> tuple[torch.Tensor, ...]:
@@ -24,69 +23,63 @@ def rows_of(index: int, version: int) -> tuple[torch.Tensor, ...]:
     return first[:, None] + torch.arange(5.0) / 8, first
 
 
-class Folders(RuleBasedStateMachine):
-    """A store next to what a dictionary of the same keys may hold."""
+class Run:
+    """A store, and what is known of it: all that was ever put, and what it has said to be here."""
 
-    store: ActivationStore
+    def __init__(self, root: Path, memory: bool, folder: bool, limit: int) -> None:
+        self.root, self.limit = root / "cache", limit
+        self.folder = self.root if folder else None
+        self.put_ever: set[Key] = set()
+        self.open(memory)
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.temporary = tempfile.TemporaryDirectory()
-        self.root = Path(self.temporary.name) / "cache"
-        self.put_ever: set[tuple[int, int]] = set()
-        self.promised: set[tuple[int, int]] = set()
+    def open(self, memory: bool) -> None:
+        self.store = self.another(CPU if memory else None)
+        self.promised: set[Key] = set()
 
-    @initialize(
-        memory=st.sampled_from([CPU, None]),
-        folder=st.booleans(),
-        limit=st.sampled_from([0, 100, 700, 3000, 10**9]),
-    )
-    def start(self, memory, folder, limit) -> None:
-        self.options = {"memory": memory, "folder": self.root if folder else None, "limit": limit, "key": "k"}
-        self.store = ActivationStore(ROWS, SPEC, **self.options)
+    def another(self, memory: torch.device | None) -> ActivationStore:
+        return ActivationStore(ROWS, SPEC, memory=memory, folder=self.folder, limit=self.limit, key="k")
 
-    @rule(key=KEYS)
-    def put(self, key) -> None:
-        given = rows_of(*key)
-        self.store.put(*key, given)
-        for leaf in given:
-            leaf.fill_(-1)
-        self.put_ever.add(key)
-        # the newest version takes the place of another in memory, which may have been nowhere else
-        self.promised = {other for other in self.promised if other[0] != key[0]}
+    def put(self, keys: list[Key]) -> None:
+        for key in keys:
+            given = rows_of(*key)
+            self.store.put(*key, given)
+            for leaf in given:
+                leaf.fill_(-1)
+            # the newest version takes the place of another in memory, which may have been nowhere else
+            self.promised = {other for other in self.promised if other[0] != key[0]}
+        self.put_ever.update(keys)
 
-    @rule(keys=st.lists(KEYS, max_size=6))
-    def get(self, keys) -> None:
-        there = [key for key in keys if self.store.has(*key)]
+    def get(self, keys: list[Key]) -> None:
+        """Ask for all that is here of the keys, and for all that was promised."""
+        for key in keys:
+            if self.store.has(*key):
+                assert key in self.put_ever
+                self.promised.add(key)
+        there = [key for key in keys if key in self.promised] + sorted(self.promised)
         found = self.store.get(there)
-        wanted = [torch.cat(leaves) for leaves in zip(*map(rows_of_key, there), strict=True)] if there else []
-        for leaf, expected in zip(found, wanted, strict=bool(there)):
+        wanted = [torch.cat(leaves) for leaves in zip(*(rows_of(*key) for key in there), strict=True)]
+        for leaf, expected in zip(found, wanted or found, strict=True):
             assert torch.equal(leaf, expected)
             leaf.fill_(-2)
-        self.promised.update(there)
 
-    @rule()
     def flush(self) -> None:
         self.store.flush()
 
-    @rule(memory=st.sampled_from([CPU, None]))
-    def reopen(self, memory) -> None:
+    def reopen(self, memory: bool) -> None:
         self.store.close()
-        assert not any(self.store.has(*key) for key in self.put_ever)
-        self.options["memory"] = memory
-        self.store = ActivationStore(ROWS, SPEC, **self.options)
-        self.promised.clear()
+        assert not any(self.store.has(*key) for key in ALL)
+        self.open(memory)
 
-    @rule(key=KEYS)
-    def another_process_writes(self, key) -> None:
-        if self.options["folder"]:
-            other = ActivationStore(ROWS, SPEC, **self.options | {"memory": None})
+    def another_process(self, keys: list[Key]) -> None:
+        other = self.another(None)
+        for key in keys:
             other.put(*key, rows_of(*key))
-            other.close()
-            self.put_ever.add(key)
+        other.close()
+        self.put_ever.update(keys)
 
-    @rule(which=PLACES, where=PLACES, flip=st.integers(0, 255))
-    def corrupt(self, which, where, flip) -> None:
+    def corrupt(self, between_runs: bool, which: int, where: int, flip: int) -> None:
+        if between_runs:
+            self.store.close()
         for path in self.shards(which):
             content = bytearray(path.read_bytes())
             where %= len(content)
@@ -97,53 +90,58 @@ class Folders(RuleBasedStateMachine):
             new = path.with_name("new")  # as another program would: not the file that may be mapped
             new.write_bytes(content)
             new.replace(path)
+        if between_runs:
+            self.open(memory=False)
 
-    @rule(which=PLACES)
-    def delete(self, which) -> None:
+    def delete(self, between_runs: bool, which: int) -> None:
+        if between_runs:
+            self.store.close()
         for path in self.shards(which):
             path.unlink()
+        if between_runs:
+            self.open(memory=True)
 
-    @rule()
     def leave_something_unfinished(self) -> None:
-        if self.options["folder"]:
+        if self.folder is not None:
             (self.root / "k" / "a.part").write_bytes(bytes(50))
 
-    @rule()
-    def nothing_is_here_that_was_not_put(self) -> None:
-        for index in range(len(ROWS)):
-            for version in range(1, 5):
-                if self.store.has(index, version):
-                    assert (index, version) in self.put_ever
-                    self.promised.add((index, version))
-
-    @invariant()
-    def what_was_said_to_be_here_is_here(self) -> None:
-        for key in self.promised:
-            for leaf, expected in zip(self.store.get([key]), rows_of(*key), strict=True):
-                assert torch.equal(leaf, expected)
-
-    @invariant()
-    def the_folder_keeps_to_its_limit(self) -> None:
-        size = sum(path.stat().st_size for path in self.shards())
-        assert size <= self.options["limit"]
-
     def shards(self, which: int | None = None) -> list[Path]:
-        """All of them, or one if there is any; always the same one, whatever names they were given."""
-        if self.store._back is not None:
-            for written in self.store._back._pending:
-                written.result()
-        found = sorted(self.root.glob("k/*.activations"), key=Path.read_bytes)
+        found = sorted(self.root.glob("k/*.activations"))
         return found if which is None or not found else [found[which % len(found)]]
 
-    def teardown(self) -> None:
-        self.store.close()
-        self.store.notes()
-        self.temporary.cleanup()
+
+KEYS = st.lists(st.sampled_from(ALL), min_size=1, max_size=8)
+PLACES = st.integers(0, 10**4)
+PUT = st.tuples(st.just("put"), KEYS)
+GET = st.tuples(st.just("get"), KEYS)
+ACTIONS = st.one_of(
+    PUT,
+    PUT,
+    GET,
+    GET,
+    st.tuples(st.just("get"), st.permutations(ALL)),
+    st.tuples(st.just("flush")),
+    st.tuples(st.just("reopen"), st.booleans()),
+    st.tuples(st.just("another_process"), KEYS),
+    st.tuples(st.just("corrupt"), st.booleans(), PLACES, PLACES, st.integers(0, 255)),
+    st.tuples(st.just("delete"), st.booleans(), PLACES),
+    st.tuples(st.just("leave_something_unfinished")),
+)
 
 
-def rows_of_key(key: tuple[int, int]) -> tuple[torch.Tensor, ...]:
-    return rows_of(*key)
-
-
-Folders.TestCase.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
-TestFolders = Folders.TestCase
+@settings(max_examples=150)
+@given(
+    memory=st.booleans(),
+    folder=st.sampled_from([True, True, True, False]),
+    limit=st.sampled_from([10**9, 10**9, 3000, 1500, 300, 0]),
+    actions=st.lists(ACTIONS, min_size=5, max_size=30),
+)
+def test_any_history(memory, folder, limit, actions):
+    with tempfile.TemporaryDirectory() as root:
+        run = Run(Path(root), memory, folder, limit)
+        for name, *arguments in actions:
+            getattr(run, name)(*arguments)
+            assert sum(path.stat().st_size for path in run.shards()) <= limit
+        run.get(ALL)
+        run.store.close()
+        assert len(run.store.notes()) <= 4
