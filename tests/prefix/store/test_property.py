@@ -82,8 +82,8 @@ class Run:
             self.store.close()
         for path in self.shards(which):
             content = bytearray(path.read_bytes())
-            where %= len(content)
-            if flip:
+            where %= max(len(content), 1)
+            if flip and content:
                 content[where] ^= flip
             else:
                 content = content[:where]

@@ -301,6 +301,7 @@ def test_no_file_stays_open(open_store, fill, check):
 
 def test_full_buffers_are_written_in_the_background(open_store, fill, check, tmp_path, monkeypatch):
     monkeypatch.setattr(back, "SHARD_BYTES", 3 * ROW)
+    before = set(threading.enumerate())
     store = open_store()
     fill(store, ALL)
     deadline = time.time() + 30
@@ -310,7 +311,7 @@ def test_full_buffers_are_written_in_the_background(open_store, fill, check, tmp
     check(store, ALL)
     store.close()
     assert len(shards(tmp_path)) == 3
-    assert not [thread for thread in threading.enumerate() if "writer" in thread.name]
+    assert set(threading.enumerate()) <= before
 
 
 def test_a_slow_disk_is_waited_for(open_store, fill, check, monkeypatch):
