@@ -16,7 +16,7 @@ from unfreeze.training import estimate as module
 from unfreeze.training.assembly import assemble, make_model, optimizer_steps
 from unfreeze.training.clips import make_loaders
 from unfreeze.training.config import TrainConfig, resolve
-from unfreeze.training.estimate import Estimate, dry_run, estimate
+from unfreeze.training.estimate import Estimate, estimate
 from unfreeze.training.trial import saved_bytes, state_per_weight
 
 
@@ -76,8 +76,6 @@ def test_its_arguments_count():
 def test_the_heaviest_epoch_is_the_one_that_the_strategy_reaches(prepare):
     progressive = strategies.get("progressive")(start_epoch=2, interval=1)
     parts = prepare(progressive, epochs=4)
-    plan = dry_run(progressive, parts[0], 4, "val/accuracy", "max")
-    assert [len(decision.trainable) for decision in plan] == [0, 1, 2, 3]
     found = run(parts)
     assert found.heaviest == 4
     weights = sum(p.numel() for p in parts[0].model.parameters())

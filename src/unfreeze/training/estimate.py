@@ -22,16 +22,16 @@ from unfreeze.data.loader import collate
 from unfreeze.data.manifest import View
 from unfreeze.data.survey import Survey
 from unfreeze.data.transforms import training_side
-from unfreeze.history import EpochRecord, History, Mode
+from unfreeze.history import History, Mode
 from unfreeze.memory import available, resident
 from unfreeze.strategies import Strategy
-from unfreeze.strategies.base import BlockInfo, Decision
+from unfreeze.strategies.base import BlockInfo
 from unfreeze.training.assembly import Assembly
 from unfreeze.training.config import TrainConfig
+from unfreeze.training.forecast import STALLED, dry_run
 from unfreeze.training.trial import state_per_weight, timed_items, try_clips
 from unfreeze.wording import in_bytes, in_seconds
 
-_STALLED = 0.5  # a monitored metric that never improves: strategies that wait for a plateau thaw the soonest
 _WORKER = 150 * 10**6  # bytes that a decoding process has for itself, beside its clips
 _AHEAD = 3  # batches per worker: two that wait (DataLoader's prefetch_factor) and the one that is made
 
@@ -102,8 +102,9 @@ def estimate(
     """
     train, val = (loader.dataset for loader in loaders)
     assert config.epochs is not None, "epochs are resolved before"
-    plan = dry_run(strategy, made, config.epochs, config.monitor, mode)
     sizes = made.freezer.anatomy.sizes(made.model)
+    blocks = [BlockInfo(part.name, sizes[part.name]) for part in made.freezer.anatomy.blocks]
+    plan = dry_run(strategy, blocks, History(monitor=config.monitor, mode=mode), config.epochs)
     load = [sum(sizes[name] for name in decision.trainable) for decision in plan]
     heaviest = 1 + max(range(len(plan)), key=lambda i: load[i])
     ever = {name for decision in plan for name in decision.trainable}
@@ -115,7 +116,7 @@ def estimate(
     first = most = try_clips(made.model, clips, config.precision)
     if heaviest > 1:
         while made.freezer.start_epoch().epoch < heaviest:
-            made.freezer.end_epoch(signals=None, **{config.monitor: _STALLED})
+            made.freezer.end_epoch(signals=None, **{config.monitor: STALLED})
         most = try_clips(made.model, clips, config.precision)
 
     heads = sum(sizes[part.name] for part in made.freezer.anatomy.heads)
@@ -176,19 +177,6 @@ def estimate(
         run=config.epochs * max(seconds),
         clip_cache=cache.line,
     )
-
-
-def dry_run(
-    strategy: Strategy, made: Assembly, epochs: int, monitor: str, mode: Mode
-) -> tuple[Decision, ...]:
-    """The decisions of all epochs, were the monitored metric never to improve."""
-    sizes = made.freezer.anatomy.sizes(made.model)
-    blocks = [BlockInfo(part.name, sizes[part.name]) for part in made.freezer.anatomy.blocks]
-    history, plan = History(monitor=monitor, mode=mode), []
-    for epoch in range(1, epochs + 1):
-        plan.append(strategy.decide(history, blocks))
-        history = history.append(EpochRecord(epoch, plan[-1].trainable, {monitor: _STALLED}, {}))
-    return tuple(plan)
 
 
 def _epoch(*, compute: float, data: float, workers: int, shared: bool) -> float:
