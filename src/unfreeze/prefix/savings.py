@@ -29,7 +29,8 @@ class Savings:
     def add(
         self, costs: Costs, boundary: int, *, read: int = 0, decoded: int = 0, written: int = 0
     ) -> Savings:
-        """With so many rows more.
+        """With so many rows more. Rows that move from one boundary to another are read at the one and written
+        at the other, in two calls.
 
         Args:
             costs: as measured at the time.
