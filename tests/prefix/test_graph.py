@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
-from dataclasses import dataclass
+import shutil
 from typing import Any
 
 import pytest
@@ -15,12 +15,13 @@ from torchvision.models import get_model
 from unfreeze import frozen_mode
 from unfreeze.anatomy import Anatomy, dissect
 from unfreeze.models.micro import mvit_micro, r3d_micro
+from unfreeze.prefix import Activations, FrozenPrefix, Layout
 from unfreeze.prefix.graph import difference, inference_copy
 
 
-@dataclass(frozen=True)
-class Leaves:
-    leaves: tuple[Tensor, ...]
+def made_of(*leaves: Tensor) -> Activations:
+    """Activations without a layout, which the difference does not look at."""
+    return Activations(leaves, Layout(0, (), ()))
 
 
 def shaken(model: nn.Module) -> nn.Module:
@@ -44,9 +45,9 @@ def clips(rows: int = 2) -> Tensor:
     return torch.randn(rows, 3, 8, 48, 48, generator=torch.Generator().manual_seed(1))
 
 
-def run(model: nn.Module, x: Tensor) -> Leaves:
+def run(model: nn.Module, x: Tensor) -> Activations:
     with torch.no_grad():
-        return Leaves((model(x),))
+        return made_of(model(x))
 
 
 def norms(model: nn.Module) -> list[str]:
@@ -279,11 +280,15 @@ def test_channels_last_is_for_volumes_that_are_frozen() -> None:
     for channels_last in (True, False):
         fast = inference_copy(model, anatomy, 3, channels_last=channels_last)
         for name, module in fast.named_modules():
-            if isinstance(module, nn.Conv3d) and module.weight[0, :, 0, 0, 0].numel() > 1:
-                inside = name.startswith(("stem", "layer1"))
-                innermost = module.weight.is_contiguous(memory_format=torch.channels_last_3d)
-                pointwise = module.kernel_size == (1, 1, 1)
-                assert pointwise or innermost == (inside and channels_last)
+            if isinstance(module, nn.Conv3d):
+                last = torch.empty_like(module.weight, memory_format=torch.channels_last_3d)
+                # kernels of 1 x 1 x 1 too, in which nothing but the strides tells
+                innermost = module.weight.stride() == last.stride()
+                assert innermost == (channels_last and name.startswith(("stem", "layer1")))
+    fast = inference_copy(model, anatomy, 4)
+    pointwise = fast.layer2[0].downsample[0].weight
+    assert pointwise.shape[2:] == (1, 1, 1)
+    assert pointwise.stride() == (16, 1, 16, 16, 16)
 
 
 def test_a_frozen_norm_before_a_trainable_block_stays_where_the_boundary_can_lie_between() -> None:
@@ -346,11 +351,103 @@ def test_each_root_is_compiled_by_itself(backend: str) -> None:
         return compiler(graph, inputs)
 
     fast = inference_copy(model, anatomy, 4, compiled=True, backend=counting)
-    expected = run(inference_copy(model, anatomy, 4), clips())
-    assert difference(expected, run(fast, clips())) < 1e-6
+    expected = FrozenPrefix(model, anatomy, 4, runner=inference_copy(model, anatomy, 4)).encode(clips())
+    prefix = FrozenPrefix(model, anatomy, 4, runner=fast)
+    assert difference(expected, prefix.encode(clips())) < 1e-6
     assert len(graphs) == 3  # the two blocks of layer1 are alike: one graph serves both
-    run(fast, clips())
+    prefix.encode(clips())
     assert len(graphs) == 3
+
+
+def test_every_block_is_compiled_though_there_are_many() -> None:
+    torch._dynamo.reset()
+    model, anatomy = micro()
+    graphs: list[torch.fx.GraphModule] = []
+
+    def counting(graph: torch.fx.GraphModule, inputs: Any) -> Any:
+        graphs.append(graph)
+        return graph
+
+    fast = inference_copy(model, anatomy, 9, compiled=True, backend=counting)
+    prefix = FrozenPrefix(model, anatomy, 9, runner=fast)
+    counts = []
+    for rows in (3, 4, 5):  # for the second length it compiles once more, for any length
+        prefix.encode(clips(rows))
+        counts.append(len(graphs))
+    assert counts == [counts[0], 2 * counts[0], 2 * counts[0]]
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="inductor needs a C++ compiler")
+def test_compiled_by_inductor() -> None:
+    torch._dynamo.reset()
+    model, anatomy = micro()
+    fast = inference_copy(model, anatomy, 1, compiled=True)
+    plain, other = (FrozenPrefix(model, anatomy, 1, runner=runner) for runner in (None, fast))
+    expected = plain.encode(clips())
+    assert difference(expected, other.encode(clips())) < 2e-5
+    # it is inductor's code that ran, and not the module as it was
+    assert torch._dynamo.utils.counters["inductor"]
+
+
+# --- as the runner of a prefix ---
+
+
+def order(leaf: Tensor) -> list[int]:
+    """Strides, where they say anything."""
+    return [step for step, size in zip(leaf.stride(), leaf.shape, strict=True) if size > 1]
+
+
+def same_bits(a: Activations, b: Activations) -> bool:
+    pairs = zip(a.leaves, b.leaves, strict=True)
+    return all(torch.equal(x, y) and order(x) == order(y) for x, y in pairs)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_activations_are_those_of_the_model_in_its_memory_order(name: str) -> None:
+    model = build(name)
+    anatomy = dissect(model)
+    size, last = MODELS[name]
+    names = [part.name for part in anatomy.blocks]
+    micro_model = name.endswith("micro")
+    boundaries = range(1, len(names) + 1) if micro_model else [names.index(last) + 1]
+    x = torch.randn(3, 3, *size)
+    for boundary in boundaries:
+        fast = inference_copy(model, anatomy, boundary)
+        plain = FrozenPrefix(model, anatomy, boundary)
+        runner = FrozenPrefix(model, anatomy, boundary, runner=fast)
+        expected, got = plain.encode(x), runner.encode(x)
+        assert difference(expected, got) < 2e-5
+        assert expected.layout == got.layout
+        assert [order(leaf) for leaf in expected.leaves] == [order(leaf) for leaf in got.leaves]
+        # a row has the same bits in any company, and by itself
+        some = runner.encode(x[1:])
+        alone = runner.encode(x[2:])
+        for leaf, part, one in zip(got.leaves, some.leaves, alone.leaves, strict=True):
+            assert torch.equal(leaf[1:], part)
+            assert torch.equal(leaf[2:], one)
+        with torch.no_grad():
+            output, whole = runner.decode(got), model(x)
+        assert (output - whole).abs().max() <= 1e-4 * whole.abs().max()
+
+
+@pytest.mark.parametrize("cast", [False, True], ids=["float", "autocast"])
+@pytest.mark.parametrize("name", ["r3d_micro", "mvit_micro", "s3d", "r2plus1d_18"])
+def test_advancing_gives_the_bits_of_encoding(name: str, cast: bool) -> None:
+    model = build(name)
+    anatomy = dissect(model)
+    size, last = MODELS[name]
+    boundary = [part.name for part in anatomy.blocks].index(last) + 1
+    fast = inference_copy(model, anatomy, boundary)
+    upper = FrozenPrefix(model, anatomy, boundary, runner=fast)
+    x = torch.randn(3, 3, *size)
+    with torch.autocast("cpu", torch.bfloat16, enabled=cast):
+        expected = upper.encode(x)
+        for lower in range(1, boundary, 1 if name.endswith("micro") else 3):
+            kept = FrozenPrefix(model, anatomy, lower, runner=fast).encode(x)
+            assert same_bits(upper.advance(kept), expected)
+            # a copy made for a lower boundary is the same function there
+            other = FrozenPrefix(model, anatomy, lower, runner=inference_copy(model, anatomy, lower))
+            assert same_bits(other.encode(x), kept)
 
 
 DIFFERENCES = {
@@ -368,11 +465,11 @@ DIFFERENCES = {
 
 @pytest.mark.parametrize(("a", "b", "expected"), DIFFERENCES.values(), ids=DIFFERENCES)
 def test_difference(a: list[float], b: list[float], expected: float) -> None:
-    assert difference(Leaves((torch.tensor(a),)), Leaves((torch.tensor(b),))) == expected
+    assert difference(made_of(torch.tensor(a)), made_of(torch.tensor(b))) == expected
 
 
 def test_difference_is_that_of_the_worst_leaf() -> None:
     small, large = torch.tensor([1.0]), torch.tensor([100.0])
-    assert difference(Leaves((large, small)), Leaves((large, small * 2))) == 1.0
-    assert difference(Leaves((large, small)), Leaves((large,))) == float("inf")
-    assert difference(Leaves(()), Leaves(())) == 0.0
+    assert difference(made_of(large, small), made_of(large, small * 2)) == 1.0
+    assert difference(made_of(large, small), made_of(large)) == float("inf")
+    assert difference(made_of(), made_of()) == 0.0

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from unfreeze.anatomy import Anatomy, unwrap
+from unfreeze.prefix.activations import Activations
 from unfreeze.prefix.fold import fold, is_plain_convolution
 
-
-class HasLeaves(Protocol):
-    """Activations, as far as this module knows them."""
-
-    @property
-    def leaves(self) -> tuple[Tensor, ...]: ...
+_RECOMPILATIONS = 256
 
 
 def inference_copy(
@@ -45,6 +42,7 @@ def inference_copy(
         channels_last: convolutions over volumes compute with the channels innermost in memory, in which
             processors and GPUs need not reorder what they read and write.
         compiled: each root of a frozen block goes through ``torch.compile`` by itself, at its first call.
+            Copies of the copy, also by pickle, are uncompiled.
         backend: of ``torch.compile``.
 
     Raises:
@@ -65,11 +63,11 @@ def inference_copy(
         _put_channels_last(twin, {name for part in frozen for name in part.modules})
     if compiled:
         for root in (twin.get_submodule(name) for part in frozen for name in part.roots):
-            vars(root)["forward"] = Compiled(root, backend)
+            _compile(root, backend)
     return twin
 
 
-def difference(plain: HasLeaves, fast: HasLeaves) -> float:
+def difference(plain: Activations, fast: Activations) -> float:
     """How far the activations of an inference graph are from those of the model: the largest |a - b| of a
     leaf relative to its largest |a|, over all leaves. Infinite where they cannot be compared (other shapes,
     NaN).
@@ -89,29 +87,6 @@ def _difference(a: Tensor, b: Tensor) -> float:
     a, b = a.double(), b.double()
     ratio = float((a - b).abs().max() / a.abs().max())
     return ratio if ratio == ratio else float("inf")
-
-
-class Compiled:
-    """A module's forward pass behind ``torch.compile``, as the ``forward`` of that instance.
-
-    ``module.compile()`` would compile the hooks with it, and the hook that ends encoding raises: the
-    compiler would give up on the whole module. A copy, and what comes out of a pickle, compiles anew.
-    """
-
-    def __init__(self, module: nn.Module, backend: str | Callable[..., Any]) -> None:
-        self.module = module
-        self.backend = backend
-        self.forward = vars(module).get("forward")  # what the instance had of its own
-        self.function: Callable[..., Any] | None = None
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self.function is None:
-            plain = self.forward or type(self.module).forward.__get__(self.module)
-            self.function = torch.compile(plain, backend=self.backend)
-        return self.function(*args, **kwargs)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "function": None}
 
 
 def _copy(model: nn.Module, own: set[str]) -> nn.Module:
@@ -148,8 +123,19 @@ def _foreign_hooks(model: nn.Module) -> Iterator[Any]:
                 yield hook
 
 
+def _compile(root: nn.Module, backend: str | Callable[..., Any]) -> None:
+    options: dict[str, Any] = {}
+    if "recompile_limit" in inspect.signature(torch.compile).parameters:
+        # blocks of one class count as recompilations of one function, of which there are few by default: the
+        # others would run uncompiled
+        options["recompile_limit"] = _RECOMPILATIONS
+    root.compile(backend=backend, **options)
+
+
 def _put_channels_last(model: nn.Module, names: set[str]) -> None:
     for name, module in model.named_modules():
         if name in names and isinstance(module, nn.Conv3d) and is_plain_convolution(module):
-            weight = module.weight.detach().contiguous(memory_format=torch.channels_last_3d)
-            module.weight = nn.Parameter(weight, requires_grad=False)
+            # not contiguous(): it leaves kernels of 1 x 1 x 1 as they are, which fit both orders. Then their
+            # input would choose the order, and the bits would depend on where an activation came from.
+            weight = torch.empty_like(module.weight, memory_format=torch.channels_last_3d)
+            module.weight = nn.Parameter(weight.copy_(module.weight.detach()), requires_grad=False)
