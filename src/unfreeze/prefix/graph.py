@@ -39,8 +39,8 @@ def inference_copy(
         model: also inside DataParallel, DistributedDataParallel and ``torch.compile``.
         anatomy: of this model.
         boundary: number of frozen blocks, 1 to ``len(anatomy.blocks)``.
-        channels_last: convolutions over volumes compute with the channels innermost in memory, in which
-            processors and GPUs need not reorder what they read and write.
+        channels_last: convolutions over volumes compute with the channels innermost in memory, where they
+            need not reorder what they read and write, and tokens are read off without a copy.
         compiled: each root of a frozen block goes through ``torch.compile`` by itself, at its first call.
             Copies of the copy, also by pickle, are uncompiled.
         backend: of ``torch.compile``.
