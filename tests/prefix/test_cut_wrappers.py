@@ -68,12 +68,12 @@ def ddp(model):
     return DistributedDataParallel(model, find_unused_parameters=True)
 
 
-def compiled(model, backend="aot_eager"):
+def compiled(model, backend="eager"):
     return torch.compile(model, backend=backend)
 
 
 def compiled_in_place(model):
-    model.compile(backend="aot_eager")
+    model.compile(backend="eager")
     return model
 
 
@@ -84,7 +84,7 @@ def compiled_inside(model):
 def compiled_block(index, in_place):
     def wrap(model):
         if in_place:
-            model.blocks[index].compile(backend="aot_eager")
+            model.blocks[index].compile(backend="eager")
         else:
             model.blocks[index] = compiled(model.blocks[index])
         return model
@@ -96,8 +96,8 @@ WRAPPERS = {
     "none": lambda model: model,
     "dp": nn.DataParallel,
     "ddp": ddp,
-    "compile eager": lambda model: compiled(model, "eager"),
-    "compile aot_eager": compiled,
+    "compile eager": compiled,
+    "compile aot_eager": lambda model: compiled(model, "aot_eager"),
     "compile in place": compiled_in_place,
     "compile inside": compiled_inside,
     "frozen block": compiled_block(0, False),

@@ -37,8 +37,9 @@ class FrozenPrefix:
     is left when the last frozen module returns (encode), or runs as ever while frozen modules return
     placeholders, and the last one the activation (decode).
 
-    What holds of a row does not depend on the rest of its batch, so activations may be kept and put together
-    in any way. Make a new object when the boundary moves or modules are exchanged.
+    What the activation of a row is does not depend on the rest of its batch, so rows may be kept and put
+    together in any way. Make a new object when the boundary moves, or modules are exchanged or compiled; use
+    one from a single thread.
 
     Args:
         model: also inside DataParallel, DistributedDataParallel or ``torch.compile``. ``decode`` goes through

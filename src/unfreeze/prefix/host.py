@@ -58,6 +58,7 @@ class Host:
     @contextmanager
     def still(self) -> Iterator[None]:
         """Without gradients and in evaluation mode; the flags are put back."""
+        # the flags alone: train() is the frozen modules' own, and of some models it does more
         training = [own for module in self._modules if (own := vars(module)).get("training")]
         # weights that are cast without gradients must not be found by who needs their gradients
         cached = torch.is_autocast_cache_enabled()
@@ -179,18 +180,13 @@ class Suffix:
         }
         self._calls = [(modules[name], slot.call) for name, slot in self._slots.items()]
 
-    def run(self, args: Any, kwargs: Any, values: Sequence[Any], *, model: nn.Module | None = None) -> Any:
-        """The model's output.
-
-        Args:
-            values: what the calls of the trail return.
-            model: the one to call; the host's outer model where not given.
-        """
+    def run(self, args: Any, kwargs: Any, values: Sequence[Any]) -> Any:
+        """The model's output, where the calls of the trail return ``values``."""
         for name, slot in self._slots.items():
             slot.answers, slot.calls = [values[at] for at in self._places[name]], 0
         try:
             with replaced(self._attribute, self._calls):
-                return (self._host.outer if model is None else model)(*args, **kwargs)
+                return self._host.outer(*args, **kwargs)
         finally:
             for slot in self._slots.values():
                 slot.answers = ()

@@ -45,7 +45,7 @@ def prove(
     model = host.model
     held = [model.get_parameter(name) for part in frozen for name in part.parameters]
     names = [name for part in trainable for name in part.parameters]
-    with _unchanged(host, held), host.still(), host.uncompiled():
+    with _unchanged(held), host.still(), host.uncompiled():
         learning = {n: p for n in names if (p := model.get_parameter(n)).requires_grad}
         rng = _rng(held)
         with torch.enable_grad():
@@ -56,7 +56,7 @@ def prove(
             halves = _Halves(host, layout, block, rng)
             leaves = halves.encode(inputs)
             for fill in halves.fills():
-                if not _same(halves.decode(inputs, leaves, fill), expected):
+                if not halves.agree(halves.decode(inputs, leaves, fill), expected, inputs):
                     raise halves.leak(inputs, leaves)
             with torch.enable_grad():
                 output = halves.decode(inputs, leaves)
@@ -126,21 +126,20 @@ class _Halves:
         for fill in self.fills():
             for only, name in enumerate(names, start=-1):
                 if not _same(self.decode(inputs, leaves, fill, only), zeros):
-                    return CutError(
-                        f"cannot cut behind {self._block}: behind it, the model still uses {name}"
-                    )
+                    return CutError(f"{start}: behind it, the model still uses {name}")
         return CutError(f"{start}: the model computes something else from there on")
 
 
 def _other_length(halves: _Halves, inputs: Inputs, leaves: Sequence[Tensor], block: str) -> None:
     """The second item and twice the first: same halves, same rows."""
     items = batch_length(*inputs)
-    first = halves.encode(choose(inputs[0], inputs[1], items, (0, 0)))
     three = choose(inputs[0], inputs[1], items, (1, 0, 0))
     mixed = halves.encode(three)
     if not halves.agree(halves.decode(three, mixed), halves.whole(three), three):
         raise CutError(f"cannot cut behind {block}: the model computes something else for another batch")
-    of_first = first[0].shape[0] // 2
+    of_first = 1
+    if (leaves[0].shape[0], mixed[0].shape[0]) != (items, 3):  # items of several rows, or not equally many
+        of_first = halves.encode(choose(inputs[0], inputs[1], items, (0, 0)))[0].shape[0] // 2
     of_second = mixed[0].shape[0] - 2 * of_first
     for whole, part in zip(leaves, mixed, strict=True):
         alike = torch.cat([part[of_second : of_second + of_first], part[:of_second]])
@@ -210,7 +209,7 @@ def _gradients(output: Any, learning: dict[str, nn.Parameter]) -> tuple[Tensor |
 
 
 @contextmanager
-def _unchanged(host: Host, held: Sequence[nn.Parameter]) -> Iterator[None]:
+def _unchanged(held: Sequence[nn.Parameter]) -> Iterator[None]:
     """Frozen parameters without gradients, and afterwards parameters and random generators as they were."""
     wanted = [parameter for parameter in held if parameter.requires_grad]
     rewind = _rng(held)
