@@ -23,28 +23,28 @@ def planned(boundaries, *, train_rows=60, val_rows=20, refresh=0.0, read=0.0, wr
     [
         (
             planned([3] * 10),
-            "behind layer2, in RAM, about 160 MB; expected to save 6.0 of 11.7 minutes (51%)",
+            "behind layer2, in RAM; expected to save 6.0 of 11.7 minutes (51%)",
         ),
         (
             planned([4, 3, 3, 3, 3, 3]),
-            "behind layer2, in RAM, about 160 MB; expected to save 3.3 of 6.8 minutes (49%)",
+            "behind layer2, in RAM; expected to save 3.3 of 6.8 minutes (49%)",
         ),
         (
             planned([0, 0, 2, 2, 2, 2, 4, 4, 4, 4, 4, 4, 4, 4]),
-            "behind layer1 in epochs 3 to 6, behind layer3 from epoch 7 on, in RAM, about 320 MB; expected "
+            "behind layer1 in epochs 3 to 6, behind layer3 from epoch 7 on, in RAM; expected "
             "to save 7.7 of 16.7 minutes (46%)",
         ),
         (
             planned([0, 4, 4], filled=4),
-            "behind layer3 from epoch 2 on, in RAM, about 80 kB; expected to save 48 s of 3.7 minutes (22%)",
+            "behind layer3 from epoch 2 on, in RAM; expected to save 48 s of 3.7 minutes (22%)",
         ),
         (
             planned([4, 2], filled=4),
-            "behind layer3 in epoch 1, in RAM, about 80 kB; expected to save 48 s of 2.3 minutes (34%)",
+            "behind layer3 in epoch 1, in RAM; expected to save 48 s of 2.3 minutes (34%)",
         ),
         (
             planned([3] * 10, refresh=1.0, write=1e-9),
-            "behind layer2, validation clips only, in RAM, about 40 MB; expected to save 1.5 of 11.7 minutes "
+            "behind layer2, validation clips only, in RAM; expected to save 1.5 of 11.7 minutes "
             "(13%)",
         ),
         (planned([0, 0]), "off, as no block at the input stays frozen"),
@@ -73,8 +73,8 @@ def test_what_is_expected(found, line):
 def test_a_plan_from_the_middle_of_a_run_of_which_the_end_is_open():
     found = planned([2, 2, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3], refresh=0.0)
     assert expectation_line(found, NAMES, "on disk (there)", first_epoch=6, at_least=True) == (
-        "Prefix cache: behind layer1 in epochs 6 to 7, behind layer2 from epoch 8 on, on disk (there), about "
-        "480 MB; expected to save at least 7.7 of 15.6 minutes (50%)"
+        "Prefix cache: behind layer1 in epochs 6 to 7, behind layer2 from epoch 8 on, on disk (there); "
+        "expected to save at least 7.7 of 15.6 minutes (50%)"
     )
 
 

@@ -31,7 +31,7 @@ def size(line: str) -> str:
 
 
 def test_clips_that_are_read_again_are_kept(parts):
-    cache, line = make_cache(*parts, reads=1.5)
+    cache, line = make_cache(*parts, reads=2.5)
     assert cache is not None
     assert line.startswith("Clip cache: on disk")
 

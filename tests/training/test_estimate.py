@@ -148,5 +148,5 @@ def test_the_batch_that_leaves_a_fifth_of_the_memory_free(free, fits):
 def test_decoding_goes_on_beside_computing_unless_it_needs_the_same_cores(
     workers, shared, expected, monkeypatch
 ):
-    monkeypatch.setattr(module, "_cores", lambda: 2)
+    monkeypatch.setattr(module, "cores", lambda: 2)
     assert module._epoch(compute=10.0, data=20.0, workers=workers, shared=shared) == expected

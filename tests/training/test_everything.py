@@ -222,7 +222,7 @@ def test_a_loss_that_is_not_finite_keeps_what_was_there_and_leaves_no_cache(full
 @pytest.mark.parametrize(
     ("place", "error"),
     [
-        ("unfreeze.training.prepare.init_heads", ValueError),
+        ("unfreeze.training.prepare.make_loaders", ValueError),
         ("unfreeze.training.run.RunDir.create", OSError),
         ("unfreeze.training.run.Session.save_last", KeyboardInterrupt),
         ("unfreeze.training.loop.evaluate", KeyboardInterrupt),

@@ -36,7 +36,7 @@ class TinyVideo(nn.Module):
 class Clips(list):
     """Batches in a fixed order."""
 
-    def set_epoch(self, epoch):
+    def set_epoch(self, epoch, refresh=None):
         self.epoch = epoch
 
 

@@ -103,8 +103,8 @@ def quick(monkeypatch):
     monkeypatch.setattr(VideoClassifier, "forward", with_dropout)
     monkeypatch.setattr("unfreeze.training.run.plot_run", lambda *files: None)
     monkeypatch.setattr("unfreeze.training.run.plot_reports", lambda *files: None)
-    monkeypatch.setattr("unfreeze.training.step.autocast", lambda *format: nullcontext())
-    monkeypatch.setattr("unfreeze.training.evaluate.autocast", lambda *format: nullcontext())
+    for place in ("forward", "prefix.forward", "prefix.engine", "prefix.choice"):
+        monkeypatch.setattr(f"unfreeze.training.{place}.autocast", lambda *format: nullcontext())
 
 
 @pytest.mark.parametrize("strategy", TRAINED)

@@ -96,7 +96,8 @@ def test_best_gives_the_metrics_that_it_was_chosen_for(finished, clips):
     samples = load_manifest(clips, classes=model.tasks).split("val")
     loader = make_loader(ClipDataset(samples, model.tasks, model.preprocessing, train=False), batch_size=4)
     found = evaluate(Forward(model, torch.device("cpu")), loader, tasks=list(model.tasks))
-    assert dict(found.metrics) == about["rows"][about["epoch"] - 1]["val"]
+    # training runs frozen blocks as an inference graph, which rounds another way
+    assert dict(found.metrics) == pytest.approx(about["rows"][about["epoch"] - 1]["val"], rel=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -28,6 +28,7 @@ _TITLES = {
     "model": "model",
     "epochs": "optimization",
     "device": "machine",
+    "cache": "frozen blocks",
     "monitor": "run",
 }
 

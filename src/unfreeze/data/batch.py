@@ -82,6 +82,18 @@ def collate_parts(parts: Sequence[Part], copies: int) -> Batch:
     return batch
 
 
+def padded_video(batch: Batch) -> torch.Tensor:
+    """``video`` as it is in a batch of which nothing is kept, (B * K, V, C, T, H, W)."""
+    rows, mask = batch["video"], batch["view_mask"]
+    if "version" not in batch:
+        return rows
+    if mask.shape[1] == 1:
+        return rows.unsqueeze(1)
+    video = rows.new_zeros((*mask.shape, *rows.shape[1:]))
+    video[mask] = rows
+    return video
+
+
 def _mask(views: Sequence[int], copies: int) -> torch.Tensor:
     return (torch.arange(max(views)) < torch.tensor(views)[:, None]).repeat_interleave(copies, 0)
 

@@ -81,9 +81,15 @@ class ClipLoader:
             generator=torch.Generator(),  # for seeds that nothing here uses; the global one stays untouched
         )
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch (from 1) that the next iteration is for."""
+    def set_epoch(self, epoch: int, refresh: float | None = None) -> None:
+        """Choose the epoch (from 1) that the next iteration is for.
+
+        Args:
+            refresh: the probability of that epoch, where it is another one than was given at first.
+        """
         self._batches.epoch = epoch
+        if refresh is not None:
+            self._batches.refresh = refresh
 
     def __len__(self) -> int:
         return len(self._batches)
@@ -135,6 +141,12 @@ def make_loader(
         refresh=refresh,
         kept=kept,
     )
+
+
+def batches_per_epoch(count: int, batch_size: int) -> int:
+    """How many batches an epoch of ``count`` training clips has for this process."""
+    rank, world = _place()
+    return len(epoch_batches(count, batch_size, seed=0, epoch=1, shuffle=True, rank=rank, world=world))
 
 
 def epoch_batches(
@@ -195,15 +207,16 @@ class _EpochBatches(Sampler[list[Key]]):
             rank=rank,
             world=world,
         )
-        self._versions = partial(view_epochs, seed, count=count, refresh=refresh if train else 0.0)
-        self._kept = kept
+        self.refresh = refresh
+        self._versions = partial(view_epochs, seed, count=count)
+        self._train, self._kept = train, kept
 
     def __len__(self) -> int:
         return len(self._of(epoch=1))  # as many in every epoch
 
     def __iter__(self) -> Iterator[list[Key]]:
         epoch = self.epoch
-        versions = self._versions(epoch=epoch)
+        versions = self._versions(epoch=epoch, refresh=self.refresh if self._train else 0.0)
         for batch in self._of(epoch=epoch):
             yield [self._key(index, int(versions[index])) for index in batch]
 

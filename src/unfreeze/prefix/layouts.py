@@ -1,14 +1,20 @@
-"""The layouts of a model at a boundary, by what its inputs look like; found out once for each."""
+"""The layouts of a model at a boundary, by what its inputs look like; found out once for each.
+
+Only shapes matter for it, so where the model lets one, the forward pass runs on tensors without values (the
+``meta`` device), which costs next to nothing.
+"""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.utils._pytree import tree_flatten
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.utils._pytree import tree_flatten, tree_map_only
 
 from unfreeze.anatomy import Part
 from unfreeze.prefix.activations import Activations, Inputs, Layout, batch_length, choose, hollow, returned
@@ -22,10 +28,14 @@ class Layouts:
     Args:
         host: the model without wrappers.
         frozen, trainable: the blocks before the boundary; those behind it and the heads.
+        values: look at real tensors only.
     """
 
-    def __init__(self, host: Host, frozen: Sequence[Part], trainable: Sequence[Part]) -> None:
+    def __init__(
+        self, host: Host, frozen: Sequence[Part], trainable: Sequence[Part], *, values: bool = False
+    ) -> None:
         self._host = host
+        self.values = values
         self._frozen, self._trainable = frozen, trainable
         self._of: dict[Hashable, Layout] = {}
         self._all: list[Layout] = []
@@ -89,13 +99,42 @@ class Layouts:
     def _trace(
         self, inputs: Inputs, given: Mapping[str, Sequence[Any]] | None = None, length: int | None = None
     ) -> Tracer:
+        if not self.values and not any(torch.is_autocast_enabled(kind) for kind in ("cpu", "cuda")):
+            # what goes wrong without values may go well with them, and is said then if it does not
+            with suppress(Exception), torch.no_grad():
+                moved = functools.partial(tree_map_only, Tensor, _without_values)
+                shapes = None if given is None else {name: moved(list(its)) for name, its in given.items()}
+                return self._traced(moved(inputs), shapes, length, _by_shapes)
+        return self._traced(inputs, given, length, _with_values)
+
+    def _traced(
+        self,
+        inputs: Inputs,
+        given: Mapping[str, Sequence[Any]] | None,
+        length: int | None,
+        call: Callable[..., object],
+    ) -> Tracer:
         host = self._host
         tracer = Tracer(host.model, self._frozen, self._trainable, given or {}, length)
         with suppress(Stop), host.still(), host.uncompiled(), replaced(CALL, tracer.calls):
-            host.model(*inputs[0], **inputs[1])
+            call(host.model, inputs)
         if length is None:
             tracer.check(host.model, self._frozen)
         return tracer
+
+
+def _with_values(model: nn.Module, inputs: Inputs) -> None:
+    model(*inputs[0], **inputs[1])
+
+
+def _by_shapes(model: nn.Module, inputs: Inputs) -> None:
+    named = (*model.named_parameters(), *model.named_buffers())
+    functional_call(model, {name: _without_values(tensor) for name, tensor in named}, *inputs)
+
+
+def _without_values(tensor: Tensor) -> Tensor:
+    """Masks keep theirs: models ask for them."""
+    return tensor.to("meta") if tensor.is_floating_point() or tensor.is_complex() else tensor
 
 
 def twice(activations: Activations) -> Activations:

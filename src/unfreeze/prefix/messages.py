@@ -39,7 +39,7 @@ def expectation_line(
 
     Args:
         names: of the blocks, from input to output.
-        where: "in RAM", "on disk (…)".
+        where: "in RAM, about 9 MB", as ``Tier.line`` has it.
         first_epoch: number of the first planned epoch.
         at_least: the plan expects blocks to thaw the soonest that they can.
     """
@@ -47,7 +47,7 @@ def expectation_line(
         return f"Prefix cache: off, as {reason}"
     rows = "" if plan.training else "validation clips only, "
     return (
-        f"Prefix cache: {_places(plan, names, first_epoch)}, {rows}{where}, about {in_bytes(plan.bytes)}; "
+        f"Prefix cache: {_places(plan, names, first_epoch)}, {rows}{where}; "
         f"expected to save {'at least ' if at_least else ''}{part_of(plan.saved, plan.naive)}"
     )
 

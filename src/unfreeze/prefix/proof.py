@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten, tree_leaves
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map_only
 
 from unfreeze.anatomy import Part
 from unfreeze.prefix.activations import (
@@ -24,6 +24,7 @@ from unfreeze.prefix.activations import (
     take,
 )
 from unfreeze.prefix.host import Host, Prefix, Suffix
+from unfreeze.prefix.trail import CALL, own_call, replaced
 
 # Kernels for batches of other lengths may round differently; what goes beyond this share is no rounding.
 _ROUNDING = 0.05
@@ -35,8 +36,11 @@ def prove(
     trainable: Sequence[Part],
     find_layout: Callable[[], Layout],
     inputs: Inputs,
-) -> Layout:
-    """See ``FrozenPrefix.prove``.
+    *,
+    lengths: bool,
+) -> tuple[Layout, tuple[Tensor, ...]]:
+    """See ``FrozenPrefix.prove`` (with ``lengths``) and ``FrozenPrefix.check`` (without): the layout, and the
+    leaves of the batch.
 
     Raises:
         CutError: as there.
@@ -48,13 +52,26 @@ def prove(
     with _unchanged(held), host.still(), host.uncompiled():
         learning = {n: p for n in names if (p := model.get_parameter(n)).requires_grad}
         rng = _rng(held)
-        with torch.enable_grad():
-            expected = model(*inputs[0], **inputs[1])  # what fails here is no matter of the cut
-            gradients = _gradients(expected, learning)
+        layout, failed = None, None
         try:
             layout = find_layout()
+        except Exception as error:
+            failed = error
+        rng()
+        with torch.enable_grad():
+            # what fails here is no matter of the cut
+            expected, value = _tapped(host, layout, inputs)
+            gradients = _gradients(expected, learning)
+        try:
+            if layout is None:
+                assert failed is not None
+                raise failed
             halves = _Halves(host, layout, block, rng)
-            leaves = halves.encode(inputs)
+            leaves = tuple(leaf.detach() for leaf in take(layout, value, batch_length(*inputs)))
+            if lengths and not all(map(_agrees, halves.encode(inputs), leaves)):
+                raise CutError(
+                    f"cannot cut behind {block}: what it makes is another thing when it ends there"
+                )
             for fill in halves.fills():
                 if not halves.agree(halves.decode(inputs, leaves, fill), expected, inputs):
                     raise halves.leak(inputs, leaves)
@@ -66,13 +83,34 @@ def prove(
             for name, one, other in zip(learning, gradients, again, strict=True):
                 if not _agrees(one, other):
                     raise CutError(f"cannot cut behind {block}: the gradient of {name} is another one")
-            _other_length(halves, inputs, leaves, block)
+            if lengths:
+                _other_length(halves, inputs, leaves, block)
         except (CutError, torch.OutOfMemoryError):
             raise
         except Exception as error:
             reason = (str(error).strip() or "no message").splitlines()[0]
             raise CutError(f"cannot cut behind {block}: {type(error).__name__}: {reason}") from error
-    return layout
+    return layout, leaves
+
+
+def _tapped(host: Host, layout: Layout | None, inputs: Inputs) -> tuple[Any, Any]:
+    """The output of the whole model, and on the way what crosses the boundary."""
+    if layout is None:
+        return host.model(*inputs[0], **inputs[1]), None
+    last = layout.trail[-1].module
+    module, calls = host.model.get_submodule(last), [answer.module for answer in layout.trail].count(last)
+    own, values = own_call(module), list[Any]()
+
+    def tap(*args: Any, **kwargs: Any) -> Any:
+        value = own(*args, **kwargs)
+        if len(values) < calls:
+            # a copy, as the model may write to it
+            values.append(tree_map_only(Tensor, lambda t: t.detach().clone(), value))
+        return value
+
+    with replaced(CALL, [(module, tap)]):
+        output = host.model(*inputs[0], **inputs[1])
+    return output, values[-1] if values else None
 
 
 class _Halves:

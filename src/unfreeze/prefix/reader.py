@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -13,6 +13,7 @@ import torch
 
 Batch = TypeVar("Batch")
 Ready = TypeVar("Ready")
+Made = Generator[Ready, None, None]
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class _Failed:
     error: BaseException
 
 
-def prefetch(batches: Iterable[Batch], assemble: Callable[[Batch], Ready], depth: int = 2) -> Iterator[Ready]:
+def prefetch(batches: Iterable[Batch], assemble: Callable[[Batch], Ready], depth: int = 2) -> Made[Ready]:
     """``map(assemble, batches)``, up to ``depth`` batches ahead of the caller.
 
     ``iter(batches)`` is called in the caller's thread (a loader draws from torch's generator then, and
@@ -48,14 +49,14 @@ def prefetch(batches: Iterable[Batch], assemble: Callable[[Batch], Ready], depth
     return _ahead(batches, assemble, depth) if depth else _in_step(batches, assemble)
 
 
-def _in_step(batches: Iterable[Batch], assemble: Callable[[Batch], Ready]) -> Iterator[Ready]:
+def _in_step(batches: Iterable[Batch], assemble: Callable[[Batch], Ready]) -> Made[Ready]:
     for batch in batches:
         with torch.no_grad():
             ready = assemble(batch)
         yield ready
 
 
-def _ahead(batches: Iterable[Batch], assemble: Callable[[Batch], Ready], depth: int) -> Iterator[Ready]:
+def _ahead(batches: Iterable[Batch], assemble: Callable[[Batch], Ready], depth: int) -> Made[Ready]:
     source = iter(batches)
     stream = _stream()
     made: queue.SimpleQueue[_Made[Ready] | _Failed | None] = queue.SimpleQueue()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 
 import numpy as np
 import torch
@@ -10,6 +12,7 @@ from numpy.typing import NDArray
 
 from unfreeze.data import ClipDataset, ClipLoader, Manifest, load_manifest, make_loader
 from unfreeze.data.clip_cache import ClipCache, Expected, choose, expect, measure_room, open_cache
+from unfreeze.data.loader import Kept
 from unfreeze.data.summary import class_lines
 from unfreeze.data.transforms import direction_like, flips, training_side
 from unfreeze.preprocessing import Preprocessing
@@ -101,12 +104,15 @@ def make_loaders(
     cache: ClipCache | None = None,
     weights: NDArray[np.float64] | None = None,
     val_once: bool = False,
+    is_kept: Callable[[str, int, int], bool] | None = None,
 ) -> tuple[ClipLoader, ClipLoader]:
     """The training clips, in an order and with crops of their own in each epoch, and the validation clips.
 
     Args:
         weights: how often each training clip is drawn, relative to the others; None is once each.
         val_once: as for ``make_cache``.
+        is_kept: of a split and a clip's index and version, whether the clip need not be decoded; see
+            ``make_loader``.
     """
     train = make_loader(
         make_dataset(config, manifest, preprocessing, "train", train=True, cache=cache),
@@ -114,9 +120,19 @@ def make_loaders(
         workers=config.workers,
         pin_memory=device.type == "cuda",
         weights=weights,
+        kept=None if is_kept is None else partial(is_kept, "train"),
     )
     val_cache = None if val_once else cache
-    return train, evaluation_loader(config, manifest, preprocessing, device, "val", cache=val_cache)
+    val = evaluation_loader(
+        config,
+        manifest,
+        preprocessing,
+        device,
+        "val",
+        cache=val_cache,
+        kept=None if is_kept is None else partial(is_kept, "val"),
+    )
+    return train, val
 
 
 def evaluation_loader(
@@ -127,6 +143,7 @@ def evaluation_loader(
     split: str,
     *,
     cache: ClipCache | None = None,
+    kept: Kept | None = None,
 ) -> ClipLoader:
     """The clips of a split in their order, as evaluation sees them."""
     return make_loader(
@@ -134,6 +151,7 @@ def evaluation_loader(
         batch_size=config.batch_size,
         workers=config.workers,
         pin_memory=device.type == "cuda",
+        kept=kept,
     )
 
 

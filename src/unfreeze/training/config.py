@@ -162,6 +162,35 @@ class TrainConfig:
     parallel: Literal["none", "dp"] = option("none", "dp spreads each batch over all GPUs (nn.DataParallel)")
     seed: int = option(0, "same seed, same machine: same numbers", ge=0)
 
+    # frozen blocks
+    cache: Literal["auto", "ram", "disk", "off"] = option(
+        "auto",
+        "where the output of frozen blocks is kept, so that they need not run in every epoch; auto decides "
+        "by size, room and what it saves, and keeps it on disk for later runs, too",
+    )
+    cache_dir: str | None = option(None, "folder of that cache on disk (default: in the user's cache folder)")
+    cache_gb: float | None = option(
+        None,
+        "upper bound of that cache in GB, in memory and on disk each (default: half of what is free)",
+        gt=0,
+    )
+    cache_refresh: float = option(
+        0.25,
+        "share of the training clips that get a new random view in each epoch, the others are shown as they "
+        "were; 1 caches no training clip, 0 shows each in one view",
+        ge=0,
+        le=1,
+    )
+    cache_dtype: Literal["produced", "bf16", "fp16"] = option(
+        "produced", "number format in which it is kept: as the blocks produce it, or smaller and less exact"
+    )
+    exact: bool = option(
+        False, "frozen blocks run as the model has them, without folded BatchNorm and the like: the same bits"
+    )
+    compile: bool = option(
+        False, "compile frozen blocks with torch.compile; takes a while before the first epoch"
+    )
+
     # run
     monitor: str = option(
         "val/balanced_accuracy",
@@ -195,6 +224,7 @@ FREE_ON_RESUME = frozenset(
     {
         *("workers", "device", "output", "run_dir", "resume", "early_stopping", "time_limit"),
         *("decoder", "clip_cache", "clip_cache_gb", "check", "max_bad", "allow_bad"),
+        *("cache_dir", "cache_gb"),
     }
 )
 # What says how a run was started rather than what it is; `--config` gets these from the command line alone.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 from torch import nn
 
@@ -19,6 +21,11 @@ def pick_device(name: str) -> torch.device:
         there = ", ".join(device for device, present in available.items() if present)
         raise ValueError(f"--device {name}: torch finds none on this machine (available: {there})")
     return torch.device(name)
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def synchronise(device: torch.device) -> None:

@@ -46,6 +46,7 @@ def check_early(config: TrainConfig) -> None:
     row = backbone(config.model)
     _check_data_flags(config)
     _check_clip_flags(config, row)
+    _check_cache_flags(config)
     check_words(config.balance)
     if config.time_limit is not None:
         parse_time_limit(config.time_limit)
@@ -91,6 +92,22 @@ def _check_clip_flags(config: TrainConfig, row: Backbone) -> None:
         check_frames(row, row.preprocessing().with_clip(frames=config.frames))
     if config.flip_swap is not None and not flips(config.augment, config.flip):
         raise ValueError("--flip_swap says nothing without mirrored clips; add --flip or --augment standard")
+
+
+def _check_cache_flags(config: TrainConfig) -> None:
+    silent = {"ram": ("cache_dir",), "off": ("cache_dir", "cache_gb", "cache_refresh", "cache_dtype")}
+    for name in silent.get(config.cache, ()):
+        if getattr(config, name) != getattr(TrainConfig, name):
+            raise ValueError(
+                f"--{name} {getattr(config, name)} says nothing with --cache {config.cache}; "
+                "leave one of them out"
+            )
+    if config.exact and config.compile:
+        raise ValueError("--compile and --exact contradict each other: compiled blocks round in another way")
+    if config.exact and config.cache_dtype != "produced":
+        raise ValueError(
+            f"--cache_dtype {config.cache_dtype} and --exact contradict each other: leave one of them out"
+        )
 
 
 def _check_arguments(flag: str, given: Mapping[Any, Any], taken: Mapping[str, str]) -> None:

@@ -8,7 +8,6 @@ allocator's fragments and cuDNN's workspaces are not in them.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -28,6 +27,7 @@ from unfreeze.strategies import Strategy
 from unfreeze.strategies.base import BlockInfo
 from unfreeze.training.assembly import Assembly
 from unfreeze.training.config import TrainConfig
+from unfreeze.training.device import cores
 from unfreeze.training.forecast import STALLED, dry_run
 from unfreeze.training.trial import state_per_weight, timed_items, try_clips
 from unfreeze.wording import in_bytes, in_seconds
@@ -181,7 +181,7 @@ def estimate(
 
 def _epoch(*, compute: float, data: float, workers: int, shared: bool) -> float:
     """Seconds of an epoch: decoding goes on beside computing, where that does not need the same cores."""
-    data /= max(min(workers, _cores()), 1)
+    data /= max(min(workers, cores()), 1)
     return compute + data if shared or workers == 0 else max(compute, data)
 
 
@@ -205,7 +205,3 @@ def _free(device_type: str) -> int | None:
     if device_type == "cuda":
         return torch.cuda.mem_get_info()[0]
     return available()
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unfreeze.data.loader import Batch
+from unfreeze.data.batch import Batch, padded_video
 from unfreeze.training.mixing import Mix
 from unfreeze.training.precision import autocast
 
@@ -44,7 +44,7 @@ class Forward:
 
     def _inputs(self, batch: Batch, mix: Mix | None) -> tuple[Tensor, ...]:
         """What the model is given: the clips, and which views there are where some are padding."""
-        video, mask = batch["video"].to(self.device, non_blocking=True), batch["view_mask"]
+        video, mask = padded_video(batch).to(self.device, non_blocking=True), batch["view_mask"]
         padded = not bool(mask.all())  # asked on the CPU, so that no GPU has to be waited for
         inputs = (video, mask.to(self.device)) if padded else (video,)
         if mix is not None:

@@ -38,6 +38,8 @@ def fit(session: Session) -> None:
         seed_epoch(s.config.seed, epoch)
         transition = s.freezer.start_epoch()
         s.announce(transition)
+        if s.engine is not None:
+            s.say(s.engine.start_epoch(transition))
         if s.ema is not None:
             s.ema.follow(transition)
         rates = s.freezer.learning_rates()
@@ -47,7 +49,7 @@ def fit(session: Session) -> None:
         validation = s.console.progress(f"Epoch {epoch} validation", total=len(s.val_loader))
         with validation as progress, s.averaged_weights():
             evaluated = evaluate(
-                s.stepper.forward,
+                s.evaluation,
                 s.interrupt.watch(progress.track(s.val_loader)),
                 tasks=tuple(s.model.tasks),
                 multilabel=s.model.multilabel,
@@ -73,7 +75,7 @@ def train_epoch(session: Session, epoch: int) -> Trained:
     totals, watch = Totals(), Stopwatch()
     weights = task_weights(config.task_weights, tuple(s.model.tasks), s.rows)
     s.made.parallel.train()
-    s.train_loader.set_epoch(epoch)
+    s.train_loader.set_epoch(epoch, refresh=1.0 if s.engine is None else s.engine.refresh)
     with s.console.progress(f"Epoch {epoch}/{s.epochs}", total=len(s.train_loader)) as progress:
         batches = s.interrupt.watch(progress.track(s.stepper.forward.over(s.train_loader, watch.over)))
         for step, window in enumerate(windows(batches, config.accumulate), start=1):

@@ -86,6 +86,7 @@ def find_lr(
         raise ValueError(f"--epoch {epoch}: the run has {config.epochs} epochs; see --epochs")
     ratio = config.backbone_lr / config.head_lr
     config = replace(config, scheduler="none", scheduler_args=None, warmup_epochs=0.0, thaw_warmup_steps=0)
+    config = replace(config, cache="off", exact=True)  # too short for a cache to be worth it
     check_early(config)
     device = pick_device(config.device)
     with deterministic(device), ExitStack() as stack:
@@ -93,9 +94,8 @@ def find_lr(
         # as many as it takes for so many steps
         clips = steps * config.batch_size * config.accumulate
         passes = math.ceil(clips / len(manifest.split("train")))
-        ready = prepare(config, strategy, manifest, device, console, console.print, epochs=passes)
-        if ready.cache is not None:
-            stack.callback(ready.cache.close)
+        short = replace(config, epochs=max(passes, epoch))
+        ready = prepare(short, strategy, manifest, device, console, console.print, stack)
         trainable = go_to(ready.made.freezer, epoch)
         for line in params_lines(ready.made.freezer.status(), epoch):
             console.print(line)

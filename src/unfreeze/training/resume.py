@@ -14,6 +14,7 @@ from unfreeze.data import Manifest, View
 from unfreeze.history import Mode
 from unfreeze.optim import build_scheduler
 from unfreeze.strategies import Strategy
+from unfreeze.training.assembly import Assembly
 from unfreeze.training.config import FREE_ON_RESUME, TrainConfig, plain, resolved
 
 _DEFAULTS = {f.name: plain(f.default) for f in dataclasses.fields(TrainConfig)}
@@ -32,7 +33,7 @@ def check_flags(config: TrainConfig, strategy: Strategy, checkpoint: Mapping[str
     different = [
         f"--{name} {_shown(now[name])} (was {_shown(was[name])})"
         for name in now
-        if name in was and name not in (*FREE_ON_RESUME, "epochs") and now[name] != was[name]
+        if name in was and name not in (*FREE_ON_RESUME, "epochs") and not _same(name, was[name], now[name])
     ]
     if different:
         raise ValueError(
@@ -85,6 +86,22 @@ def check_length(
         )
 
 
+def go_on(
+    made: Assembly, config: TrainConfig, checkpoint: Mapping[str, Any], *, steps_per_epoch: int, mode: Mode
+) -> None:
+    """Bring what trains the model to where the checkpoint was taken.
+
+    Raises:
+        ValueError: the scheduler was laid out for another number of epochs.
+    """
+    check_length(config, checkpoint, made.rates, steps_per_epoch=steps_per_epoch, mode=mode)
+    state = checkpoint["training"]
+    made.freezer.load_state_dict(state["freezer"])
+    made.optimizer.load_state_dict(state["optimizer"])
+    made.schedule.load_state_dict(state["schedule"])
+    made.scaler.load_state_dict(state["scaler"])
+
+
 def fingerprint(manifest: Manifest) -> str:
     """A digest of the clips' names, splits and labels, in their order, and of the class names.
 
@@ -114,6 +131,12 @@ def check_data(manifest: Manifest, checkpoint: Mapping[str, Any]) -> None:
             f"--resume: the clips or labels in {manifest.source} have changed since the run was started; "
             "put them back, or start a new run"
         )
+
+
+def _same(name: str, was: Any, now: Any) -> bool:
+    if name == "cache":  # where it is changes no number
+        return (was == "off") == (now == "off")
+    return bool(was == now)
 
 
 def _shown(value: Any) -> str:

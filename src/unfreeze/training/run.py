@@ -24,7 +24,7 @@ from unfreeze.training.ema import Ema
 from unfreeze.training.interrupt import Interrupt, Interrupted
 from unfreeze.training.loop import fit
 from unfreeze.training.prepare import prepare, read_data
-from unfreeze.training.resume import check_data, check_flags, check_length, fingerprint
+from unfreeze.training.resume import check_data, check_flags, fingerprint
 from unfreeze.training.rundir import RunDir, explained, find_run
 from unfreeze.training.seeding import deterministic
 from unfreeze.training.session import Session
@@ -102,31 +102,19 @@ def build(
         check_flags(config, strategy, before)
 
     manifest = read_data(config, console, say)
-    model, done = None, 0
+    model = None
     if run_dir is not None and before is not None:
         check_data(manifest, before)
         model = rebuild_model(before, run_dir.last)  # the file that --weights named may be gone by now
-        done = len(before["rows"])
-    assert config.epochs is not None, "epochs are resolved before"
-    ready = prepare(
-        config, strategy, manifest, device, console, say, epochs=config.epochs - done, model=model
-    )
-    if ready.cache is not None:
-        stack.callback(ready.cache.close)
+    ready = prepare(config, strategy, manifest, device, console, say, stack, before=before, model=model)
     made = ready.made
     ema = None if config.ema is None else Ema(made.parallel, config.ema, made.freezer.anatomy)
 
     rows: list[dict[str, Any]] = []
     best = None
     if run_dir is not None and before is not None:
-        check_length(config, before, made.rates, steps_per_epoch=ready.steps_per_epoch, mode=ready.mode)
-        state = before["training"]
-        made.freezer.load_state_dict(state["freezer"])
-        made.optimizer.load_state_dict(state["optimizer"])
-        made.schedule.load_state_dict(state["schedule"])
-        made.scaler.load_state_dict(state["scaler"])
         if ema is not None:
-            ema.load_state_dict(state["ema"])
+            ema.load_state_dict(before["training"]["ema"])
         rows, best = before["rows"], before["best"]
         run_dir.rewrite(rows)
         say(f"Resuming {run_dir.path} after epoch {len(rows)}")
@@ -142,6 +130,8 @@ def build(
         device=device,
         made=made,
         stepper=ready.stepper,
+        evaluation=ready.evaluation,
+        engine=ready.engine,
         ema=ema,
         cache=ready.cache,
         train_loader=ready.train_loader,
@@ -167,6 +157,8 @@ def conclude(session: Session, interrupted: bool) -> None:
     """The table of epochs, the plot, and where everything is."""
     s, done = session, len(session.rows)
     s.say(summary_table(s.rows))
+    if s.engine is not None:
+        s.say(s.engine.savings(time.monotonic() - s.started))
     if s.rows:
         with explained(f"cannot write {s.run_dir.plot}"):
             plot_run(s.run_dir.metrics, s.run_dir.plot)

@@ -29,7 +29,9 @@ from unfreeze.training.config import TrainConfig, plain, resolved
 from unfreeze.training.early_stopping import stopped_early
 from unfreeze.training.ema import Ema
 from unfreeze.training.evaluate import Evaluation
+from unfreeze.training.forward import Forward
 from unfreeze.training.interrupt import Interrupt
+from unfreeze.training.prefix.engine import PrefixEngine
 from unfreeze.training.rundir import RunDir, explained
 from unfreeze.training.step import Stepper
 from unfreeze.training.tally import Trained
@@ -45,6 +47,8 @@ class Session:
         made: the model and what trains it.
         stepper: takes optimizer steps.
         ema: averages of the weights, which are what is evaluated and saved as the best; or None.
+        evaluation: from validation batches to logits.
+        engine: runs frozen blocks, and keeps what they make; or None.
         cache: of decoded clips, or None.
         mode: ``max`` or ``min``, for the monitored metric.
         data: fingerprint of the clips and labels.
@@ -59,6 +63,8 @@ class Session:
     device: torch.device
     made: Assembly
     stepper: Stepper
+    evaluation: Forward
+    engine: PrefixEngine | None
     ema: Ema | None
     cache: ClipCache | None
     train_loader: ClipLoader
@@ -157,8 +163,9 @@ class Session:
                 save_checkpoint(self.run_dir.best, self._content())
             reports = class_reports(evaluated, self.model.tasks, self.model.multilabel)
             self.run_dir.write_classes({"epoch": transition.epoch, "split": "val", "tasks": reports})
-        if self.cache is not None:
-            self.say(self.cache.notes())
+        for kept in (self.cache, self.engine):
+            if kept is not None:
+                self.say(kept.notes())
         self.run_dir.append(row)
         scalars = dict(metrics) | {f"learning_rate/{name}": rate for name, rate in rates.items()}
         scalars |= {f"time/{name}": number for name, number in times.items()}
@@ -176,6 +183,7 @@ class Session:
             "schedule": self.made.schedule.state_dict(),
             "scaler": self.made.scaler.state_dict(),
             "ema": None if self.ema is None else self.ema.state_dict(),
+            "prefix": None if self.engine is None else self.engine.choice.decided(),
         }
         save_checkpoint(self.run_dir.last, self._content() | {"training": state})
 

@@ -95,8 +95,9 @@ def choose(
     if wanted == "ram" or wanted == "disk":
         _check_room(wanted, room, gb)
         return at(wanted)
-    if reads <= 1:
-        return off(", as no clip is read twice")
+    if reads < 2:
+        # a clip is kept as a whole video, which takes longer to decode than the moment that is wanted of it
+        return off(", as no clip is read twice" if reads <= 1 else ", as few clips are read twice")
     if not expected.bytes:
         return off(f", as all clips have over {MAX_FRAMES} frames" if expected.too_long else "")
     if expected.bytes <= limits.get("ram", 0):

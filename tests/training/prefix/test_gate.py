@@ -1,0 +1,110 @@
+"""Cached and plain runs have the same numbers: bit for bit with --exact, to kernel noise without."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from unfreeze.training.checkpoint import load_checkpoint
+
+SCHEDULES = {
+    "early_gradual": {},
+    "progressive": {},
+    "adaptive": {"patience": 1, "min_improvement": 1.0},
+    "head_only": {},
+    "fixed": {
+        "phases": [
+            {"epochs": 1, "blocks": "last 2"},
+            {"epochs": 1, "blocks": "last 3"},
+            {"epochs": 1, "blocks": "none"},
+            {"epochs": 1, "blocks": "last 1"},
+            {"epochs": 1, "blocks": ["layer2.0", "layer4.*"]},
+        ]
+    },
+}
+MVIT = SCHEDULES | {
+    "fixed": {
+        "phases": [*SCHEDULES["fixed"]["phases"][:4], {"epochs": 1, "blocks": ["blocks.2", "blocks.5"]}]
+    }
+}
+PLAIN = {"cache": "off", "exact": True}
+SAME_VIEW = {"augment": "none", "cache_refresh": 0.0}
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr("unfreeze.training.run.plot_run", lambda *files: None)
+    monkeypatch.setattr("unfreeze.training.run.plot_reports", lambda *files: None)
+
+
+@pytest.fixture
+def trained(run, tmp_path):
+    """Trains, and gives the losses of each epoch, the final weights and what was said."""
+    count = 0
+
+    def start(strategy, fields, **flags):
+        nonlocal count
+        count += 1
+        basis = {"weights": "default", "clip_cache": "off", "epochs": 5}
+        if flags["cache"] == "disk":
+            basis["cache_dir"] = str(tmp_path / f"cache{count}")  # a cold one
+        result = run(
+            strategy, strategy_flags=fields, **(basis | flags | {"run_dir": str(tmp_path / f"run{count}")})
+        )
+        rows = [{part: row[part] for part in ("train", "val")} for row in result.rows]
+        log = (result.run_dir / "train.log").read_text(encoding="utf-8")
+        return rows, load_checkpoint(result.run_dir / "last.pt")["model"]["state"], log
+
+    return start
+
+
+@pytest.mark.parametrize("where", ["ram", "disk"])
+@pytest.mark.parametrize("strategy", SCHEDULES)
+@pytest.mark.parametrize("model", ["r3d_micro", "mvit_micro"])
+def test_an_exact_cached_run_has_the_bits_of_a_plain_one(trained, model, strategy, where):
+    fields = (MVIT if model == "mvit_micro" else SCHEDULES)[strategy]
+    basis = {"model": model, "augment": "none"}
+    rows, weights, _ = trained(strategy, fields, **basis, **PLAIN)
+    cached, its_weights, log = trained(strategy, fields, **basis, exact=True, cache=where, cache_refresh=0.0)
+    assert cached == rows
+    assert all(torch.equal(weights[name], its_weights[name]) for name in weights)
+    assert "clips came from it" in log
+
+
+@pytest.mark.parametrize("flags", [{"cache": "off"}, {"cache": "ram", "cache_refresh": 0.0}], ids=str)
+@pytest.mark.parametrize("strategy", SCHEDULES)
+@pytest.mark.parametrize("model", ["r3d_micro", "mvit_micro"])
+def test_the_inference_graph_differs_by_kernel_noise(trained, model, strategy, flags):
+    fields = (MVIT if model == "mvit_micro" else SCHEDULES)[strategy]
+    basis = {"model": model, "augment": "none", "optimizer": "sgd", "lr": 0.01}
+    rows, weights, _ = trained(strategy, fields, **basis, **PLAIN)
+    fast, its_weights, _ = trained(strategy, fields, **basis, **flags)
+    for row, other in zip(rows, fast, strict=True):
+        assert other["train"] == pytest.approx(row["train"], rel=1e-3)
+        assert other["val"]["loss"] == pytest.approx(row["val"]["loss"], rel=1e-3)
+    for name, tensor in weights.items():
+        torch.testing.assert_close(its_weights[name], tensor, rtol=1e-3, atol=1e-4)
+
+
+BLOCKS = [f"last {count}" for count in range(1, 8)] + ["none", "all", "layer3.1", "layer4.0"]
+
+
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    words=st.lists(st.sampled_from(BLOCKS), min_size=2, max_size=5),
+    refresh=st.sampled_from([0.0, 0.3, 0.7]),
+    where=st.sampled_from(["ram", "disk"]),
+)
+def test_no_schedule_is_an_exception(trained, words, refresh, where):
+    """Thawed, frozen again and thawed further, on clips of which some are drawn anew.
+
+    The plain run sees the same views: its clips are those that the other one would keep.
+    """
+    fields = {"phases": [{"epochs": 1, "blocks": word} for word in words]}
+    basis = {"epochs": len(words), "exact": True, "augment": "light", "cache_refresh": refresh}
+    rows, weights, _ = trained("fixed", fields, **basis, cache=where)
+    again, its_weights, _ = trained("fixed", fields, **basis, cache=where, cache_gb=1e-6)  # room for no clip
+    assert again == rows
+    assert all(torch.equal(weights[name], its_weights[name]) for name in weights)
