@@ -16,6 +16,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -97,7 +98,7 @@ def main() -> None:
 
 
 def measure(job: Job) -> dict[str, Any]:
-    """Run a job unless it is done: processor seconds, peak MiB, metrics of its last and its best epoch."""
+    """Run a job unless it is done: processor and wall seconds, peak MiB, metrics of last and best epoch."""
     record = job.folder / "measured.json"
     if record.exists():
         found = json.loads(record.read_text())
@@ -106,6 +107,7 @@ def measure(job: Job) -> dict[str, Any]:
     shutil.rmtree(job.folder, ignore_errors=True)
     job.folder.mkdir(parents=True)
     run = job.folder / "run"
+    started = time.monotonic()
     with (job.folder / "output.txt").open("w") as output:
         process = subprocess.Popen(
             [sys.executable, str(ROOT / "train.py"), *job.words, "--run_dir", str(run)],
@@ -115,7 +117,7 @@ def measure(job: Job) -> dict[str, Any]:
         )
         # wait4, because it alone gives the time and peak memory of this one child
         _, status, usage = os.wait4(process.pid, 0)
-    seconds = usage.ru_utime + usage.ru_stime
+    wall, seconds = time.monotonic() - started, usage.ru_utime + usage.ru_stime
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
         raise SystemExit(f"{' '.join(job.words)} failed, see {job.folder / 'output.txt'}")
@@ -124,6 +126,7 @@ def measure(job: Job) -> dict[str, Any]:
     found = {
         "command": job.words,
         "seconds": seconds,
+        "wall": wall,
         "peak_mib": usage.ru_maxrss * unit / 2**20,
         "last": _metrics(rows[-1]),
         "best": _metrics(max(rows, key=lambda row: _metrics(row)[METRIC])),

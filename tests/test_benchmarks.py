@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import json
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -91,3 +93,101 @@ def test_every_way_to_keep_clips_gives_the_same_bits(decoding: ModuleType, tmp_p
     rows = decoding.report({"pyav, 1 worker": [2.0, 4.0]}, waits, setting).splitlines()
     assert rows[2] == "| pyav, 1 worker | 48 | 3.0 | 1.00 |"
     assert [row.split(" | ")[0] for row in rows[6:11]] == [f"| {arm}" for arm in waits]
+
+
+@pytest.fixture
+def refresh(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module("refresh")
+
+
+def refresh_arguments(**changes: object) -> argparse.Namespace:
+    usual = {
+        "seeds": [0, 1, 2],
+        "backbones": ["r3d_micro", "mvit_micro"],
+        "strategies": ["early_gradual"],
+        "augment": ["light"],
+        "epochs": 12,
+        "jobs": 1,
+        "extra": [],
+    }
+    return argparse.Namespace(**(usual | changes))
+
+
+def refresh_results(refresh: ModuleType, jobs: list[Any], lost: dict[float, float]) -> list[dict[str, Any]]:
+    """Accuracies that differ from seed to seed; each value of ``lost`` loses so much, give or take 0.01."""
+    noise = (-0.01, 0.0, 0.01)
+    results = []
+    for job in jobs:
+        accuracy = 0.5 + 0.1 * job.seed - lost[job.refresh] + noise[job.seed] * (job.refresh < 1)
+        metrics = {refresh.METRIC: accuracy}
+        seconds = 10 + 50 * job.refresh
+        results.append({"last": metrics, "best": metrics, "seconds": seconds, "wall": 2 * seconds})
+    return results
+
+
+@pytest.mark.parametrize(
+    ("lost", "expected"),
+    [
+        ({1.0: 0, 0.5: 0, 0.25: 0, 0.1: 0, 0.0: 0}, 0.0),
+        ({1.0: 0, 0.5: 0, 0.25: 0, 0.1: 0.2, 0.0: 0.2}, 0.25),
+        ({1.0: 0, 0.5: 0.2, 0.25: 0.2, 0.1: 0.2, 0.0: 0.2}, 1.0),
+        ({1.0: 0, 0.5: -0.2, 0.25: -0.2, 0.1: 0.2, 0.0: 0.2}, 0.25),  # what wins is not worse
+        ({1.0: 0, 0.5: 0.01, 0.25: 0.01, 0.1: 0.02, 0.0: 0.2}, 0.1),  # within what noise may do
+    ],
+)
+def test_the_fastest_refresh_that_is_not_worse(
+    refresh: ModuleType, lost: dict[float, float], expected: float
+) -> None:
+    args = refresh_arguments(backbones=["r3d_micro"])
+    jobs = refresh.jobs_of(args)
+    rows = refresh.summarise(jobs, refresh_results(refresh, jobs, lost))
+    assert list(refresh.fastest(rows).values()) == [expected]
+
+
+def test_two_backbones_make_a_narrower_interval_together(refresh: ModuleType) -> None:
+    args = refresh_arguments()
+    jobs = refresh.jobs_of(args)
+    rows = refresh.summarise(jobs, refresh_results(refresh, jobs, dict.fromkeys(refresh.REFRESH, 0.0)))
+    widths = {row.backbone: row.last_change.high - row.last_change.low for row in rows if row.refresh == 0.25}
+    assert widths["r3d_micro"] == pytest.approx(widths["mvit_micro"])
+    assert widths["both"] < widths["r3d_micro"]
+    lines = refresh.report(rows, args).splitlines()
+    assert "| both, 1 | 0.600 ± 0.089 |  |  | 0.600 ± 0.089 |  | 60 ± 0 | 120 ± 0 |" in lines
+    assert "- both: the fastest whose last epoch is not distinguishably worse than at 1 is 0" in lines
+
+
+def test_every_refresh_of_a_seed_is_a_run_of_its_own(refresh: ModuleType) -> None:
+    jobs = refresh.jobs_of(refresh_arguments(augment=["light", "standard"], strategies=["early_gradual"]))
+    assert len({job.folder for job in jobs}) == len(jobs) == 2 * 2 * 5 * 3
+    for job in jobs:
+        config, strategy = requested(job.words, "train.py")
+        assert config.cache_refresh == job.refresh
+        assert config.augment == job.setting.augment
+        assert strategy.name == job.setting.strategy
+
+
+# against tables of Student's t
+@pytest.mark.parametrize(
+    ("freedom", "quantile"), [(1, 12.706), (4, 2.776), (20, 2.086), (21, 2.0796), (30, 2.0423), (120, 1.9799)]
+)
+def test_quantiles_of_students_t(monkeypatch: pytest.MonkeyPatch, freedom: int, quantile: float) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    assert importlib.import_module("intervals").t_quantile(freedom) == pytest.approx(quantile, abs=6e-4)
+
+
+@pytest.mark.parametrize(
+    ("differences", "verdict"),
+    [
+        ([0.01, -0.01], ""),
+        ([-0.1, -0.11, -0.1], "worse"),
+        ([0.1, 0.11, 0.1], "better"),
+        ([-0.5], ""),
+        ([0, 0], ""),
+    ],
+)
+def test_what_an_interval_says(
+    monkeypatch: pytest.MonkeyPatch, differences: list[float], verdict: str
+) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    assert importlib.import_module("intervals").student_interval(differences).verdict == verdict
