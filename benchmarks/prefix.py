@@ -251,7 +251,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--clips", type=int, help="training clips of the large models, and a quarter more")
     parser.add_argument("--epochs", type=int, help="of every run (default: 20; 12 on the demo)")
     parser.add_argument(
-        "--full_epochs", type=int, default=4, help="of full fine-tuning; the rest is a guess (default: 4)"
+        "--full_epochs", type=int, default=3, help="of full fine-tuning; the rest is a guess (default: 3)"
     )
     parser.add_argument("--batch_size", type=int, help="clips in a batch")
     parser.add_argument("--workers", type=int, default=2, help="that decode, per loader (default: 2)")
