@@ -77,7 +77,7 @@ class Case:
 CASES: Mapping[str, Case] = {
     case.model: case
     for case in (
-        Case("r3d_18", 12, 4, 6, 20, {"refresh0": 4.0, "refresh0.25": 2.5}),
+        Case("r3d_18", 16, 4, 8, 20, {"refresh0": 4.0, "refresh0.25": 2.5}),
         Case("mvit_v2_s", 4, 2, 2, 20, {"refresh0": 1.9, "refresh0.25": 1.6}),
         Case("r3d_micro", 0, 0, 16, 12),
         Case("mvit_micro", 0, 0, 16, 12),
@@ -104,7 +104,8 @@ def flags(case: Case, arm: Arm, *, data: Path, folder: Path, epochs: int, more: 
         "scheduler": "none",  # the peer's groups come and go; a rate that never changes is the same for all
         "check": "none",  # the peer does not look at files beforehand
         "run_dir": str(folder / "run"),
-        "cache_dir": str(folder / "cache"),
     }
+    if arm.cached:
+        shared["cache_dir"] = str(folder / "cache")
     words = [word for name, value in shared.items() for word in (f"--{name}", value)]
     return [*words, *more, *arm.flags]
