@@ -44,7 +44,7 @@ def planned(boundaries, *, train_rows=60, val_rows=20, refresh=0.0, read=0.0, wr
         ),
         (
             planned([3] * 10, refresh=1.0, write=1e-9),
-            "behind layer2, validation clips only, in RAM; expected to save 1.5 of 11.7 minutes "
+            "behind layer2, in RAM; expected to save 1.5 of 11.7 minutes "
             "(13%)",
         ),
         (planned([0, 0]), "off, as no block at the input stays frozen"),

@@ -14,7 +14,7 @@ from unfreeze.cli.flags import Flag, Group, flags_of
 from unfreeze.cli.parser import parse
 from unfreeze.cli.strategy import DEFAULT, choose, is_strategy_flag, strategy_groups, suits
 from unfreeze.strategies import Strategy
-from unfreeze.training.config import OF_THIS_RUN, TrainConfig
+from unfreeze.training.config import OF_THIS_RUN, SILENT, TrainConfig
 from unfreeze.training.rundir import find_run
 
 SUMMARY = "fine-tune a pretrained video model on your clips"
@@ -113,6 +113,8 @@ def without_moot(given: Mapping[str, Any], words: Sequence[str]) -> dict[str, An
     """The flags without those of a config file that broader words on the command line overrule."""
     spoken = {word.split("=")[0].split(".")[0].removeprefix("--") for word in words if word.startswith("--")}
     moot = {"head_lr", "backbone_lr"} if "lr" in spoken else set()
+    if "cache" in spoken:
+        moot |= SILENT.get(given["cache"], set())
     if "freezing_strategy" in spoken:
         moot |= {name for name in given if not suits(name, given["freezing_strategy"])}
     return {name: value for name, value in given.items() if name in spoken or name not in moot}

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from unfreeze.anatomy import Anatomy, unwrap
 
 
-def blocks_digest(model: nn.Module, anatomy: Anatomy, boundary: int) -> str:
-    """A digest of the first ``boundary`` blocks, weights and buffers.
+def block_digests(model: nn.Module, anatomy: Anatomy, boundary: int) -> tuple[str, ...]:
+    """For every i from 0 to ``boundary`` a digest of the first i blocks, weights and buffers.
 
     The names are in it, and the classes of the modules, as other code on the same weights computes something
     else.
@@ -26,6 +26,7 @@ def blocks_digest(model: nn.Module, anatomy: Anatomy, boundary: int) -> str:
     tensors |= dict(model.named_buffers(remove_duplicate=False))
     modules = dict(model.named_modules(remove_duplicate=False))
     hashed = hashlib.sha256(_class(model).encode())
+    digests = [hashed.hexdigest()]
     for part in anatomy.blocks[:boundary]:
         for name in part.modules:
             hashed.update(f"{name}: {_class(modules[name])} {modules[name].extra_repr()}\n".encode())
@@ -33,7 +34,8 @@ def blocks_digest(model: nn.Module, anatomy: Anatomy, boundary: int) -> str:
             tensor = tensors[name]
             hashed.update(f"{name}: {tensor.dtype} {tuple(tensor.shape)}\n".encode())
             hashed.update(_content(tensor))
-    return hashed.hexdigest()
+        digests.append(hashed.hexdigest())
+    return tuple(digests)
 
 
 def cache_key(parts: Sequence[object]) -> str:

@@ -45,9 +45,8 @@ def expectation_line(
     """
     if reason := decline_reason(plan):
         return f"Prefix cache: off, as {reason}"
-    rows = "" if plan.training else "validation clips only, "
     return (
-        f"Prefix cache: {_places(plan, names, first_epoch)}, {rows}{where}; "
+        f"Prefix cache: {_places(plan, names, first_epoch)}, {where}; "
         f"expected to save {'at least ' if at_least else ''}{part_of(plan.saved, plan.naive)}"
     )
 

@@ -227,6 +227,11 @@ FREE_ON_RESUME = frozenset(
         *("cache_dir", "cache_gb"),
     }
 )
+# Flags that say nothing beside a value of ``--cache``.
+SILENT: Mapping[str, set[str]] = {
+    "ram": {"cache_dir"},
+    "off": {"cache_dir", "cache_gb", "cache_refresh", "cache_dtype"},
+}
 # What says how a run was started rather than what it is; `--config` gets these from the command line alone.
 OF_THIS_RUN = frozenset({"run_dir", "resume"})
 

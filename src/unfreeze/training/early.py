@@ -16,7 +16,7 @@ from unfreeze.models.lengths import check_frames
 from unfreeze.models.registry import Backbone, backbone
 from unfreeze.optim import build_optimizer, build_scheduler, schedulers
 from unfreeze.training.balance import check_words
-from unfreeze.training.config import TrainConfig
+from unfreeze.training.config import SILENT, TrainConfig
 from unfreeze.training.rundir import check_unused
 from unfreeze.training.time_limit import parse_time_limit
 
@@ -95,8 +95,7 @@ def _check_clip_flags(config: TrainConfig, row: Backbone) -> None:
 
 
 def _check_cache_flags(config: TrainConfig) -> None:
-    silent = {"ram": ("cache_dir",), "off": ("cache_dir", "cache_gb", "cache_refresh", "cache_dtype")}
-    for name in silent.get(config.cache, ()):
+    for name in sorted(SILENT.get(config.cache, ())):
         if getattr(config, name) != getattr(TrainConfig, name):
             raise ValueError(
                 f"--{name} {getattr(config, name)} says nothing with --cache {config.cache}; "

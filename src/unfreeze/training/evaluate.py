@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 import torch
@@ -62,13 +63,14 @@ def evaluate(
         logits: dict[str, list[Tensor]] = {task: [] for task in tasks}
         labels: dict[str, list[Tensor]] = {task: [] for task in tasks}
         indices: list[Tensor] = []
-        for batch in forward.over(batches):
-            out = forward(batch)
-            for task in tasks:
-                copies = len(out[task]) // len(batch["index"])
-                logits[task].append(_averaged(out[task].float().cpu(), copies, task in multilabel))
-                labels[task].append(batch["labels"][task])
-            indices.append(batch["index"])
+        with closing(forward.over(batches)) as ready:
+            for batch in ready:
+                out = forward(batch)
+                for task in tasks:
+                    copies = len(out[task]) // len(batch["index"])
+                    logits[task].append(_averaged(out[task].float().cpu(), copies, task in multilabel))
+                    labels[task].append(batch["labels"][task])
+                indices.append(batch["index"])
     finally:
         forward.model.train(was_training)
     if not indices:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from unfreeze.data.batch import Batch, padded_video
 from unfreeze.training.mixing import Mix
 from unfreeze.training.precision import autocast
 
+Ready = Generator[Batch, None, None]
 Watch = Callable[[Iterable[Any]], Iterable[Any]]
 
 
@@ -27,13 +28,13 @@ class Forward:
         self.device = device
         self.precision = precision
 
-    def over(self, batches: Iterable[Batch], watch: Watch = iter) -> Iterable[Batch]:
-        """The batches of an epoch, made ready to be called with, in their order.
+    def over(self, batches: Iterable[Batch], watch: Watch = iter) -> Ready:
+        """The batches of an epoch, made ready to be called with, in their order; to be closed.
 
         Args:
             watch: wraps the source; what is spent in it is time spent waiting for data.
         """
-        return watch(batches)
+        yield from watch(batches)
 
     def __call__(self, batch: Batch, mix: Mix | None = None) -> dict[str, Tensor]:
         """Logits per task, (B * K, classes), of the clips of a batch as ``mix`` has them."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -76,8 +77,10 @@ def train_epoch(session: Session, epoch: int) -> Trained:
     weights = task_weights(config.task_weights, tuple(s.model.tasks), s.rows)
     s.made.parallel.train()
     s.train_loader.set_epoch(epoch, refresh=1.0 if s.engine is None else s.engine.refresh)
-    with s.console.progress(f"Epoch {epoch}/{s.epochs}", total=len(s.train_loader)) as progress:
-        batches = s.interrupt.watch(progress.track(s.stepper.forward.over(s.train_loader, watch.over)))
+    title = f"Epoch {epoch}/{s.epochs}"
+    with ExitStack() as stack, s.console.progress(title, total=len(s.train_loader)) as progress:
+        ready = stack.enter_context(closing(s.stepper.forward.over(s.train_loader, watch.over)))
+        batches = s.interrupt.watch(progress.track(ready))
         for step, window in enumerate(windows(batches, config.accumulate), start=1):
             for batch, sums in s.stepper.backward(window, epoch, step, weights):
                 totals.add(sums, count_labelled([batch["labels"]]), clips=len(batch["index"]))

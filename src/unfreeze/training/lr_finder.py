@@ -86,8 +86,9 @@ def find_lr(
         raise ValueError(f"--epoch {epoch}: the run has {config.epochs} epochs; see --epochs")
     ratio = config.backbone_lr / config.head_lr
     config = replace(config, scheduler="none", scheduler_args=None, warmup_epochs=0.0, thaw_warmup_steps=0)
-    config = replace(config, cache="off", exact=True)  # too short for a cache to be worth it
     check_early(config)
+    # too short for a cache to be worth it
+    config = replace(config, cache="off", exact=True, compile=False, cache_dtype="produced")
     device = pick_device(config.device)
     with deterministic(device), ExitStack() as stack:
         manifest = read_data(config, console, console.print)

@@ -133,13 +133,12 @@ def prepare(
         split: make_dataset(config, manifest, model.preprocessing, split, train=split == "train")
         for split in ("train", "val")
     }
-    engine = make_engine(config, made.freezer, device, datasets, before)
+    engine = make_engine(config, made.freezer, device, datasets, say, before)
     assert config.epochs is not None, "epochs are resolved before"
     reads, val_once = float(config.epochs - len(made.freezer.history.records)), False
     if engine is not None:
         stack.callback(engine.close)
-        say(engine.choice.line)
-        reads, val_once = engine.choice.reads(round(reads))
+        reads, val_once = engine.choice.reads(config, round(reads))
     cache, line = make_cache(config, manifest, model.preprocessing, reads=reads, val_once=val_once)
     say(line)
     if cache is not None:

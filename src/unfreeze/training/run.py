@@ -144,6 +144,7 @@ def build(
         console=console,
         interrupt=Interrupt(),
         started=started,
+        resumed=len(rows),
         rows=rows,
         best=best,
     )
@@ -158,7 +159,7 @@ def conclude(session: Session, interrupted: bool) -> None:
     s, done = session, len(session.rows)
     s.say(summary_table(s.rows))
     if s.engine is not None:
-        s.say(s.engine.savings(time.monotonic() - s.started))
+        s.say(s.engine.savings(sum(row["seconds"] for row in s.rows[s.resumed :])))
     if s.rows:
         with explained(f"cannot write {s.run_dir.plot}"):
             plot_run(s.run_dir.metrics, s.run_dir.plot)

@@ -54,6 +54,7 @@ class Session:
         data: fingerprint of the clips and labels.
         class_counts: task -> class -> training clips.
         started: when the run, or what was resumed of it, began: ``time.monotonic()``.
+        resumed: the epochs that were done before.
         rows: a record per finished epoch, as in ``metrics.jsonl``.
         best: ``{"epoch": …, "value": …}`` of the best monitored metric so far, or None.
     """
@@ -77,6 +78,7 @@ class Session:
     console: RunConsole
     interrupt: Interrupt
     started: float
+    resumed: int = 0
     rows: list[dict[str, Any]] = field(default_factory=list)
     best: dict[str, Any] | None = None
 

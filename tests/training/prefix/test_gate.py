@@ -108,3 +108,22 @@ def test_no_schedule_is_an_exception(trained, words, refresh, where):
     again, its_weights, _ = trained("fixed", fields, **basis, cache=where, cache_gb=1e-6)  # room for no clip
     assert again == rows
     assert all(torch.equal(weights[name], its_weights[name]) for name in weights)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_is_random_about_clips_and_about_dropout_do_not_meet(trained, workers):
+    """Clips are read ahead while the model draws from the same generator."""
+    basis = {"epochs": 2, "dropout": 0.5, "augment": "standard", "batch_size": 2, "exact": True}
+    seen = [
+        trained("head_only", {}, **basis, cache="ram", cache_refresh=0.5, workers=n)[0] for n in (workers, 1)
+    ]
+    assert seen[0] == seen[1]
+
+
+@pytest.mark.parametrize("name", ["bf16", "fp16"])
+def test_a_smaller_format_rounds_the_same_wherever_a_clip_comes_from(trained, name):
+    basis = {"epochs": 5, "augment": "light", "cache_dtype": name, "cache_refresh": 0.4}
+    rows, _, log = trained("fixed", SCHEDULES["fixed"], **basis, cache="ram")
+    again, _, _ = trained("fixed", SCHEDULES["fixed"], **basis, cache="ram", cache_gb=1e-6)
+    assert again == rows
+    assert f"kept in {name}, which loses" in log

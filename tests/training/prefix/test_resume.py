@@ -99,12 +99,17 @@ def test_it_goes_on_with_the_same_numbers(run, events, tmp_path, monkeypatch, st
 
 def test_what_was_decided_holds_when_it_goes_on(run, tmp_path, console):
     """Whether clips are kept decides how often they are drawn anew, so it stays as it was at first."""
-    off = run(epochs=1, cache_dir=str(tmp_path / "cache"), scheduler="constant")  # declined: too short
-    assert load_checkpoint(off.run_dir / "last.pt")["training"]["prefix"] == {"on": False, "training": False}
-    on = run(epochs=1, cache="ram", scheduler="constant")
-    assert load_checkpoint(on.run_dir / "last.pt")["training"]["prefix"] == {"on": True, "training": True}
-    run(epochs=2, cache="ram", scheduler="constant", resume=str(on.run_dir))
-    assert load_checkpoint(on.run_dir / "last.pt")["training"]["prefix"] == {"on": True, "training": True}
+
+    def decided(folder):
+        return load_checkpoint(folder / "last.pt")["training"]["prefix"]["training"]
+
+    for first, later, training in ((1, 3, False), (3, 4, True)):  # in one epoch nothing is shown twice
+        folder = run(epochs=first, cache="ram", scheduler="constant").run_dir
+        assert decided(folder) is training
+        run(epochs=later, cache="ram", scheduler="constant", resume=str(folder))
+        assert decided(folder) is training
+    run(epochs=5, cache_gb=1e-9, scheduler="constant", resume=str(folder))  # no room any more
+    assert decided(folder) is True
 
 
 @pytest.mark.parametrize(("was", "now"), [("off", "ram"), ("ram", "off")])

@@ -166,6 +166,11 @@ class Folder:
             os.close(descriptor)
 
 
+def has_shards(root: Path, key: str) -> bool:
+    """Whether there is anything of a key, whole or damaged."""
+    return next(_files(root / key, SUFFIX), None) is not None
+
+
 def held(root: Path) -> int:
     """Bytes of all caches below ``root``, finished or not; 0 where there is no such folder."""
     keys = Folder(root, "none", 0)._keys()

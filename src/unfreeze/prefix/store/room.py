@@ -46,6 +46,7 @@ class Tier:
         memory: device of the front tier, or None.
         folder: of the back tier, or None; nothing is kept where both are None.
         limit: of each tier, in bytes.
+        memory_limit: of the front tier, where both are used; otherwise ``limit`` holds.
         line: that says so, without ``Prefix cache:``: ``in RAM, about 320 MB``, or ``off, as …``.
     """
 
@@ -53,6 +54,7 @@ class Tier:
     folder: Path | None
     limit: int
     line: str
+    memory_limit: int | None = None
 
 
 def choose(wanted: Literal["auto", "ram", "disk"], nbytes: int, room: Room, gb: float | None = None) -> Tier:
@@ -91,10 +93,9 @@ def _auto(nbytes: int, room: Room, gb: float | None, size: str) -> Tier:
         if nbytes <= limits.get(name, -1):
             place = "in GPU memory" if name == "GPU" else "in RAM"
             if on_disk:
-                # all rows fit into memory; of the disk, older versions may have all that is allowed
-                return Tier(
-                    memory, room.folder, limits["disk"], f"{place} and on disk ({room.folder}), {size}"
-                )
+                # of the disk, older versions may have all that is allowed
+                line = f"{place} and on disk ({room.folder}), {size}"
+                return Tier(memory, room.folder, limits["disk"], line, limits[name])
             why = f"{room.folder} cannot be written to" if room.disk is None else "the disk is too small"
             return Tier(memory, None, limits[name], f"{place}, {size}; not kept for later runs, as {why}")
     if on_disk:

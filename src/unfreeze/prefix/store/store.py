@@ -52,6 +52,7 @@ class ActivationStore:
             no process uses make room. Keep this much, and say once that the rest does not fit.
         key: a name that is another where anything is different that the rows depend on; it is a folder's
             name.
+        memory_limit: of the front tier, where it is another one.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class ActivationStore:
         folder: Path | None,
         limit: int,
         key: str,
+        memory_limit: int | None = None,
     ) -> None:
         self._rows = np.asarray(rows, np.int64)
         self._spec, self._root, self._limit = spec, folder, limit
@@ -75,7 +77,8 @@ class ActivationStore:
         self._no_memory: str | None = None
         if memory is not None:
             try:
-                self._front = Front(self._rows, spec, torch.device(memory), limit)
+                bound = limit if memory_limit is None else memory_limit
+                self._front = Front(self._rows, spec, torch.device(memory), bound)
             except RuntimeError as error:
                 self._no_memory = str(error).partition("\n")[0]
         if folder is not None:

@@ -1,35 +1,26 @@
 """Whether the output of frozen blocks is kept, where, and behind which block: by what it costs and saves.
 
-Whether it is kept at all is decided once, before the first epoch, and recorded with the run: it decides how
-often training clips are varied anew. Where it is kept changes no number, only time.
+What is decided here by the clock changes no number of a run. How often training clips are drawn anew does, so
+it follows from flags, strategy and room alone, and is recorded with the run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from unfreeze.data import ClipDataset
 from unfreeze.data.demo.files import cache_root
-from unfreeze.freezer import Freezer
 from unfreeze.history import History
-from unfreeze.prefix.costs import Costs, suffix_seconds
+from unfreeze.prefix.costs import Costs
 from unfreeze.prefix.messages import decline_reason, expectation_line
 from unfreeze.prefix.plan import Plan, plan
-from unfreeze.prefix.profile import profile
-from unfreeze.prefix.store import Tier, choose, measure_room
-from unfreeze.strategies.base import BlockInfo, Strategy
+from unfreeze.prefix.store import Room, Tier, choose
+from unfreeze.strategies.base import BlockInfo, Strategy, percent
 from unfreeze.training.config import TrainConfig
-from unfreeze.training.forecast import forecast
-from unfreeze.training.precision import autocast
-from unfreeze.training.prefix.transfer import transfer_costs
-
-_QUICK = 0.1  # seconds per clip
+from unfreeze.training.forecast import Forecast, forecast
 
 
 @dataclass(frozen=True)
@@ -50,11 +41,14 @@ class Planner:
     costs: Costs
     limit: int | None = None
 
+    def ahead(self, history: History) -> Forecast:
+        """The boundaries of the epochs after ``history``, should the monitored metric never improve."""
+        return forecast(self.strategy, self.blocks, history, self.epochs)
+
     def plan(self, history: History, *, filled: int = 0) -> Plan:
-        """For the epochs after ``history``, should the monitored metric never improve."""
-        ahead = forecast(self.strategy, self.blocks, history, self.epochs)
+        """For the epochs after ``history``."""
         return plan(
-            ahead.boundaries,
+            self.ahead(history).boundaries,
             train_rows=self.rows[0],
             val_rows=self.rows[1],
             refresh=self.refresh,
@@ -71,9 +65,13 @@ class Choice:
 
     Attributes:
         line: says it, for the log.
-        training: whether training clips are kept, too; validation clips are in any case.
+        training: training clips are shown as if they were kept: drawn anew only now and then, and mixed
+            behind the boundary. Otherwise only validation clips are kept.
         tier: where; None keeps nothing.
-        always: it was asked for, so something is kept wherever something is frozen.
+        planner: None where nothing is kept.
+        always: it was asked for, so clips are kept wherever something is frozen.
+        here: clips are kept at the present boundary only, because rounding them at others would be another
+            rounding.
         planned: for the epochs to come, as of the start.
     """
 
@@ -82,6 +80,7 @@ class Choice:
     tier: Tier | None = None
     planner: Planner | None = None
     always: bool = False
+    here: bool = False
     planned: Plan | None = None
 
     @property
@@ -89,24 +88,24 @@ class Choice:
         """Whether anything is kept at all."""
         return self.tier is not None
 
-    def keeps(self, split: str) -> bool:
-        """Whether clips of a split are kept."""
-        return self.on and (self.training or split != "train")
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Whose clips are kept."""
+        if not self.on:
+            return ()
+        return ("train", "val") if self.training else ("val",)
 
-    def reads(self, epochs: int) -> tuple[float, bool]:
+    def reads(self, config: TrainConfig, epochs: int) -> tuple[float, bool]:
         """How often a training clip is decoded in so many epochs; whether a validation clip is so once."""
         if self.planned is None:
             return epochs, False
-        often = self.planned.refresh if self.training else 1.0
+        often = config.cache_refresh if self.training else 1.0
         later = self.planned.boundaries[1:]
         return 1 + sum(often if frozen else 1.0 for frozen in later), all(self.planned.cached)
 
-    def decided(self) -> dict[str, Any]:
-        """What the run that goes on has to know: plain data."""
-        return {"on": self.on, "training": self.training}
-
-    def boundary(self, history: History, boundary: int, *, filled: int) -> int:
-        """Behind how many blocks the next epoch keeps its clips; 0 is none.
+    def boundary(self, history: History, boundary: int, *, filled: int) -> tuple[int, int]:
+        """Behind how many blocks the next epoch keeps its clips (0 is nowhere), and where it has them from: a
+        lower boundary, or 0 for the clips themselves.
 
         Args:
             history: of the epochs so far.
@@ -114,73 +113,112 @@ class Choice:
             filled: the boundary of the cache as it is.
         """
         assert self.planner is not None, "who keeps has a plan"
-        planned = self.planner.plan(history, filled=min(filled, boundary))
-        return planned.cached[0] or (boundary if self.always else 0)
+        if self.here:
+            return boundary, 0
+        planned = self.planner.plan(history, filled=filled if filled <= boundary else 0)
+        if self.always and not planned.cached[0]:
+            return boundary, filled if filled < boundary else 0
+        return planned.cached[0], planned.sources[0]
+
+    def decided(self) -> dict[str, Any]:
+        """What the run that goes on has to know: plain data."""
+        return {"training": self.training}
 
 
 def choose_cache(
     config: TrainConfig,
-    freezer: Freezer,
-    device: torch.device,
-    datasets: Mapping[str, ClipDataset],
-    example: Tensor,
-    decode: float,
+    planner: Planner,
+    history: History,
+    room: Room,
+    filled: Callable[[Tier, bool], int],
     decided: Mapping[str, Any] | None = None,
 ) -> Choice:
     """What the flags, the model and the clips come to.
 
     Args:
         config: with epochs resolved.
-        datasets: by split, ``train`` and ``val``.
-        example: (N, C, T, H, W): clips on which blocks are timed.
-        decode: seconds that loading a clip takes off the run.
+        planner: without a limit.
+        history: of the epochs so far.
+        filled: the boundary at which an earlier run has left clips in a tier, whether or not with training
+            clips; 0 where it has not.
         decided: what was recorded by the run that goes on.
 
     Raises:
         ValueError: what was asked for has no room; one line names the flag.
     """
-    if config.cache == "off":
-        return Choice("Prefix cache: off")
-    assert config.epochs is not None, "epochs are resolved before"
-    sizes = freezer.anatomy.sizes(freezer.model)
-    blocks = tuple(BlockInfo(part.name, sizes[part.name]) for part in freezer.anatomy.blocks)
-    names = [block.name for block in blocks]
-    rows = tuple(sum(map(datasets[s].rows, range(len(datasets[s])))) for s in ("train", "val"))
-    with autocast(device, config.precision):
-        measured = profile(freezer.model, freezer.anatomy, example.to(device))
-        if sum(measured.seconds) < _QUICK:  # what a call takes by itself counts for less among many clips
-            several = example.repeat(-(-config.batch_size // len(example)), 1, 1, 1, 1)
-            measured = profile(freezer.model, freezer.anatomy, several.to(device))
-    folder = _folder(config)
-    room = measure_room(folder, device)
-    read, write = transfer_costs(folder if config.cache == "disk" and room.disk is not None else None)
-    costs = Costs(decode, measured, read, write, suffix=suffix_seconds(measured, *rows))
-    refresh = 1.0 if config.cutmix else config.cache_refresh
-    planner = Planner(freezer.strategy, blocks, config.epochs, (rows[0], rows[1]), refresh, costs)
-    wanted = planner.plan(freezer.history)
-    always, goes_on = config.cache != "auto", decided is not None and decided["on"]
-    if not any(wanted.boundaries):
-        return Choice("Prefix cache: off, as no block at the input stays frozen")
-    if decided is not None and not decided["on"]:
-        return Choice("Prefix cache: off, as before")
-    if not (always or goes_on) and (reason := decline_reason(wanted)):
-        return Choice(f"Prefix cache: off, as {reason}")
-
-    nbytes = wanted.bytes or sum(rows) * max(measured.nbytes)
-    tier = choose(config.cache, nbytes, room, config.cache_gb)
+    assert config.cache != "off", "who keeps nothing chooses no place"
+    always, here = config.cache != "auto", config.cache_dtype != "produced"
+    wanted = planner.plan(history)
+    training = planner.refresh < 1 and _shows(wanted) if decided is None else bool(decided["training"])
+    tier = choose(config.cache, _bytes(wanted, planner, training), room, config.cache_gb)
     if tier.memory is None and tier.folder is None:
-        return Choice(f"Prefix cache: {tier.line}")
-    planner = replace(planner, limit=None if always else tier.limit)
-    final = planner.plan(freezer.history)
-    training = refresh < 1 and (always or final.training) if decided is None else decided["training"]
-    ahead = forecast(freezer.strategy, blocks, freezer.history, config.epochs)
-    if any(final.cached):
-        first = len(freezer.history.records) + 1
-        line = expectation_line(final, names, tier.line, first_epoch=first, at_least=not ahead.time_driven)
+        # for lack of room, which does not come and go like time: clips need not be shown as if they were kept
+        return Choice(f"Prefix cache: {tier.line}", training and decided is not None)
+    planner = replace(planner, limit=None if always else tier.memory_limit or tier.limit)
+    there = filled(tier, training)
+    final = planner.plan(history, filled=there if there <= wanted.boundaries[0] else 0)
+    if not always and (reason := decline_reason(final)):
+        return Choice(f"Prefix cache: off, as {reason}", training)
+    return Choice(
+        _line(config, planner, history, final, tier, training, there),
+        training,
+        tier,
+        planner,
+        always,
+        here,
+        final,
+    )
+
+
+def _line(
+    config: TrainConfig,
+    planner: Planner,
+    history: History,
+    final: Plan,
+    tier: Tier,
+    training: bool,
+    there: int,
+) -> str:
+    only = "" if training else "validation clips only, "
+    if config.cutmix:
+        only = "validation clips only (--cutmix pastes pixels), "
+    if not any(final.cached) or config.cache_dtype != "produced":
+        line = f"Prefix cache: behind the last frozen block, {only}{tier.line}"
     else:
-        line = f"Prefix cache: {tier.line}"
-    return Choice(line, training, tier, planner, always, final)
+        line = expectation_line(
+            final,
+            [block.name for block in planner.blocks],
+            f"{only}{tier.line}",
+            first_epoch=len(history.records) + 1,
+            at_least=not planner.ahead(history).time_driven,
+        )
+    if there:
+        line += f"; an earlier run left clips behind {planner.blocks[there - 1].name}"
+    if training:
+        line += (
+            f"; each epoch draws {percent(config.cache_refresh)} of the training clips anew (--cache_refresh)"
+        )
+    return line
 
 
-def _folder(config: TrainConfig) -> Path:
+def _shows(planned: Plan) -> bool:
+    """Whether training clips can be shown again at all: some block is frozen for longer than an epoch."""
+    return sum(boundary > 0 for boundary in planned.boundaries) > 1
+
+
+def cache_folder(config: TrainConfig) -> Path:
+    """Of the caches on disk."""
     return cache_root() / "prefix" if config.cache_dir is None else Path(config.cache_dir).expanduser()
+
+
+def rows_of(dataset: ClipDataset) -> int:
+    """Of all its samples."""
+    return sum(dataset.rows(index) for index in range(len(dataset)))
+
+
+def _bytes(wanted: Plan, planner: Planner, training: bool) -> int:
+    """That the plan keeps at most; where it keeps nothing, what the largest activations would take."""
+    rows = planner.rows[1] + (planner.rows[0] if training else 0)
+    sizes = planner.costs.profile.nbytes
+    at = [c for c in wanted.cached if c] or [max(wanted.boundaries)]
+    return max(wanted.bytes, rows * max(sizes[c] for c in at))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -34,6 +34,12 @@ class Cut:
             inputs: of the model, for what comes behind.
         """
         return self.below.activations(self.packing.layout, self.packing.unpack(packed), *inputs)
+
+    def rounded(self, crossing: Activations) -> Activations:
+        """What would be read, had it been kept: in a smaller number format, that is less exact."""
+        if self.packing.dtype is None:
+            return crossing
+        return replace(crossing, leaves=self.packing.unpack(self.packing.pack(crossing.leaves)))
 
     def from_lower(self, packed: Sequence[Tensor], *inputs: Tensor) -> Activations:
         """The same of the lower cache."""

@@ -15,24 +15,18 @@ from unfreeze.data.batch import Batch
 from unfreeze.freezer import Freezer, Transition
 from unfreeze.prefix import Activations, CutError, FrozenPrefix, Layout
 from unfreeze.prefix.graph import difference, inference_copy
-from unfreeze.prefix.key import blocks_digest, cache_key
+from unfreeze.prefix.key import block_digests
 from unfreeze.prefix.packing import Packing
 from unfreeze.prefix.savings import Savings
-from unfreeze.prefix.store import ActivationStore, Spec
 from unfreeze.training.config import TrainConfig
 from unfreeze.training.precision import autocast
+from unfreeze.training.prefix.caches import Caches, identity
 from unfreeze.training.prefix.choice import Choice
 from unfreeze.training.prefix.cut import Cut
 from unfreeze.training.prefix.memo import Memo
 
-_TOO_FAR = 0.05  # beyond rounding, also that of bfloat16
+_TOO_FAR = 0.05  # of the largest value: beyond rounding, also that of bfloat16
 _SMALLER = {"produced": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-def last_row(activations: Activations) -> Activations:
-    """What crosses the boundary of the last clip of a batch."""
-    leaves = tuple(leaf[-1:] for leaf in activations.leaves)
-    return replace(activations, leaves=leaves, items=1)
 
 
 class PrefixEngine:
@@ -41,13 +35,14 @@ class PrefixEngine:
     Attributes:
         model: what batches go through, the model or a wrapper around it.
         cut: the model of the present epoch; None where nothing is frozen, or it cannot be cut.
+        choice: whether, where and at which boundaries activations are kept.
         clip_shape: (C, T, H, W) of a clip.
         rows_at_once: about how many clips go through the frozen blocks together.
+        decodes_elsewhere: clips are made by processes of their own.
 
     Args:
         datasets: by split, ``train`` and ``val``, as the loaders show them.
-        choice: whether, where and at which boundaries activations are kept.
-        example: (N, C, T, H, W): two clips or more, on which every cut is proven.
+        example: (N, C, T, H, W): two clips or more, on which every cut is tried.
         spent: seconds that the choice took.
     """
 
@@ -65,19 +60,19 @@ class PrefixEngine:
         self.device = device
         self.precision = config.precision
         self.cut: Cut | None = None
+        self.choice = choice
         self.clip_shape = tuple(example.shape[1:])
         self.rows_at_once = config.batch_size
-        self.choice = choice
+        self.decodes_elsewhere = config.workers > 0
         self._config = config
         self._freezer = freezer
-        self._datasets = datasets
         self._example = example.to(device)
         self._boundary = 0
         self._runner: tuple[nn.Module, int] | None = None  # a copy, and how many blocks of it are the model's
         self._layouts: dict[int, Layout] = {}
-        self._memos: dict[str, Memo] = {}
-        self._kept_at = 0  # the boundary of the memos
-        self._said: set[str] = set()
+        self._caches: Caches | None = None
+        if choice.tier is not None:
+            self._caches = Caches(datasets, choice.splits, choice.tier, identity(config, device))
         self._difference = 0.0  # of the inference graph, as it was said
         self._savings = Savings(spent=spent)
 
@@ -89,34 +84,31 @@ class PrefixEngine:
         trainable = set(transition.decision.trainable)
         frozen = takewhile(lambda part: part.name not in trainable, self._freezer.anatomy.blocks)
         before, self._boundary = self._boundary, sum(1 for _ in frozen)
+        if self._caches is not None:
+            self._caches.drop_lower()
         lines: list[str] = []
-        if self._runner is not None:
-            # from here on a block behind the boundary is not what was copied, even when it freezes again
-            self._runner = (self._runner[0], min(self._runner[1], self._boundary))
         if self._boundary != before:
-            lines += self._cut()
-        if self.cut is None:
-            self._move(0)
-        elif self.choice.on:
-            history = self._freezer.history
-            lines += self._move(self.choice.boundary(history, self._boundary, filled=self._kept_at))
+            if self._runner is not None:
+                # a block behind it is not what was copied from now on, even when it freezes again
+                self._runner = (self._runner[0], min(self._runner[1], self._boundary))
+            lines = self._transition()
+        elif self.cut is not None and self.cut.lower is not None:
+            self.cut = replace(self.cut, lower=None)
         self._savings = self._savings.spend(time.perf_counter() - started)
-        news = [line for line in lines if line not in self._said]
-        self._said.update(news)
-        return news
+        return lines
 
     @property
     def refresh(self) -> float:
         """The share of the training clips that are drawn anew in the present epoch."""
-        return self._config.cache_refresh if self.cut is not None and self.choice.keeps("train") else 1.0
+        return self._config.cache_refresh if self.cut is not None and self.choice.training else 1.0
 
     def memo(self, split: str) -> Memo | None:
         """What is kept of a split in the present epoch; None where nothing is."""
-        return self._memos.get(split)
+        return None if self._caches is None else self._caches.get(split)
 
     def is_kept(self, split: str, index: int, version: int) -> bool:
         """Whether a clip need not be decoded."""
-        memo = self._memos.get(split)
+        memo = self.memo(split)
         return memo is not None and memo.has(index, version)
 
     def count(self, memo: Memo, batch: Batch, *, decoded: int, moved: int) -> None:
@@ -126,16 +118,23 @@ class PrefixEngine:
             decoded: clips that were; the others were read.
             moved: clips that were read at a lower boundary.
         """
+        assert self.choice.planner is not None, "who keeps has a plan"
+        assert self._caches is not None, "who keeps has caches"
         rows = [memo.rows(int(index)) for index in batch["index"]]
         each = sum(rows) / len(rows)  # of a sample, about
-        assert self.choice.planner is not None, "who keeps has a plan"
+        costs = self.choice.planner.costs
         self._savings = self._savings.add(
-            self.choice.planner.costs,
-            self._kept_at,
-            read=round(each * (len(rows) - decoded)),
+            costs,
+            self._caches.at,
+            read=round(each * (len(rows) - decoded - moved)),
             decoded=round(each * decoded),
             written=round(each * (decoded + moved)),
         )
+        if moved:
+            assert self.cut is not None, "there is something frozen"
+            assert self.cut.lower is not None, "they were read somewhere"
+            at = self.cut.lower[0].boundary
+            self._savings = self._savings.add(costs, at, read=round(each * moved))
 
     def savings(self, seconds: float) -> list[str]:
         """What the cache came to in a run of so many seconds, where there was one."""
@@ -143,67 +142,91 @@ class PrefixEngine:
 
     def notes(self) -> list[str]:
         """What the user should know of the cache and has not been told yet; ask after every epoch."""
-        notes = [line for memo in self._memos.values() for line in memo.store.notes()]
-        return list(dict.fromkeys(notes))
+        return [] if self._caches is None else self._caches.notes()
 
     def close(self) -> None:
         """Write what is not on the disk yet, and let the memory go."""
-        self._forget(self._memos)
-        self._memos = {}
+        if self._caches is not None:
+            self._caches.forget()
 
     # --- at a transition ---
 
-    def _cut(self) -> list[str]:
-        """Behind all frozen blocks."""
-        self.cut, boundary = None, self._boundary
-        if boundary == 0:
+    def _transition(self) -> list[str]:
+        """Cut the model behind all frozen blocks, and have the cache where the next epochs want it."""
+        self.cut = None
+        if self._boundary == 0:
+            self.close()
             return []
-        plain = FrozenPrefix(self.model, self._freezer.anatomy, boundary)
-        prefix = self._prefix(boundary)
+        plain = self._plain(self._boundary)
         try:
             with autocast(self.device, self.precision):
                 found = plain.check(self._example)
-                # by itself, as what is made of a clip must not depend on the others
-                worst = difference(last_row(found), prefix.encode(self._example[-1:]))
-            if worst > _TOO_FAR:
-                raise CutError(f"behind {plain.block}, what is made of a clip depends on the others")
+            at, source = self._wanted()
+            try:
+                worst = self._difference_from(found, at, source)
+            except CutError:
+                if at in (0, self._boundary):
+                    raise
+                # a cut in the middle of the prefix is not possible, then
+                at, source = self._boundary, 0
+                worst = self._difference_from(found, at, source)
         except CutError as error:
+            self.close()
             return [f"Frozen blocks run with all others, in every epoch: {error}"]
-        self._layouts[boundary] = found.layout
-        self.cut = Cut(prefix, prefix, self._packing(boundary))
-        if self._config.exact or worst <= 10 * self._difference:
-            return []
-        self._difference = worst
-        return [
-            f"Frozen blocks run as an inference graph: behind {plain.block} it differs from the plain model "
-            f"by {worst:.1g} of the largest value (--exact: not at all)"
-        ]
+        self._move(at, source)
+        return [*self._about_the_graph(plain, worst), *self._about_the_format(found)]
 
-    def _move(self, kept_at: int) -> list[str]:
-        """Have the cache at another boundary, or nowhere (0)."""
-        for memo in self._memos.values():
-            memo.drop_lower()
-        lines: list[str] = []
+    def _wanted(self) -> tuple[int, int]:
+        """The boundary of the cache, and the lower one that it is filled from; 0 for none."""
+        if self._caches is None:
+            return 0, 0
+        filled = self._caches.at or self._caches.on_disk(self._digests())
+        return self.choice.boundary(self._freezer.history, self._boundary, filled=filled)
+
+    def _difference_from(self, found: Activations, at: int, source: int) -> float:
+        """How far the last clip of the example is, run by itself and by way of these boundaries, from what
+        the model makes of it among others.
+
+        Raises:
+            CutError: too far for rounding.
+        """
+        way = [self._prefix(boundary) for boundary in (source, at, self._boundary) if boundary]
+        with autocast(self.device, self.precision):
+            crossing = way[0].encode(self._example[-1:])
+            self._layouts[way[0].boundary] = crossing.layout
+            for prefix in way[1:]:
+                crossing = prefix.advance(crossing)
+                self._layouts[prefix.boundary] = crossing.layout
+        worst = difference(last_row(found), crossing)
+        if worst > _TOO_FAR:
+            raise CutError(
+                f"behind {way[-1].block}, a clip by itself gives something else than among others "
+                f"(by {worst:.1g} of the largest value)"
+            )
+        return worst
+
+    def _move(self, at: int, source: int) -> None:
+        prefix = self._prefix(self._boundary)
+        below = self._prefix(at) if 0 < at < self._boundary else prefix
         lower = None
-        if kept_at != self._kept_at:
-            before, was = self._kept_at, self._memos
-            self._kept_at, self._memos = kept_at, {}
-            rises = 0 < before < kept_at
-            if kept_at:
-                self._memos = {
-                    split: Memo(self._open(split, kept_at), dataset.rows, was[split].store if rises else None)
-                    for split, dataset in self._datasets.items()
-                    if self.choice.keeps(split)
-                }
-                lines += self._loss_of_format(kept_at)
-            if rises:
-                lower = (self._prefix(before), self._packing(before))
+        if self._caches is not None and at != self._caches.at:
+            digests = self._digests()
+            if 0 < source < at:
+                lower = (self._prefix(source), self._packing(source))
+                if self._caches.at != source:  # it is on the disk, from an earlier run
+                    self._caches.move(source, self._packing(source), digests[source])
+            if at:
+                packing = self._packing(at)
+                self._caches.move(at, packing, digests[at], from_lower=lower is not None)
             else:
-                self._forget(was)
-        if self.cut is not None:
-            below = self._prefix(kept_at) if 0 < kept_at < self._boundary else self.cut.prefix
-            self.cut = Cut(self.cut.prefix, below, self._packing(below.boundary), lower)
-        return lines
+                self._caches.forget()
+        self.cut = Cut(prefix, below, self._packing(below.boundary), lower)
+
+    def _digests(self) -> tuple[str, ...]:
+        return block_digests(self.model, self._freezer.anatomy, self._boundary)
+
+    def _plain(self, boundary: int) -> FrozenPrefix:
+        return FrozenPrefix(self.model, self._freezer.anatomy, boundary)
 
     def _prefix(self, boundary: int) -> FrozenPrefix:
         return FrozenPrefix(self.model, self._freezer.anatomy, boundary, runner=self._copy())
@@ -220,53 +243,35 @@ class PrefixEngine:
         return self._runner[0]
 
     def _packing(self, boundary: int) -> Packing:
-        if boundary not in self._layouts:
-            plain = FrozenPrefix(self.model, self._freezer.anatomy, boundary)
-            with autocast(self.device, self.precision):
-                self._layouts[boundary] = plain.encode(self._example).layout
         return Packing(self._layouts[boundary], _SMALLER[self._config.cache_dtype])
 
-    def _open(self, split: str, boundary: int) -> ActivationStore:
-        dataset, packing, tier = self._datasets[split], self._packing(boundary), self.choice.tier
-        assert tier is not None, "who keeps has a place"
-        graph = "plain" if self._config.exact else f"inference graph, compiled {self._config.compile}"
-        key = cache_key(
-            [
-                dataset.fingerprint(),
-                blocks_digest(self.model, self._freezer.anatomy, boundary),
-                graph,
-                self.precision,
-                packing.dtypes,
-                packing.shapes,
-                self.device.type,
-                torch.__version__,
-            ]
-        )
-        rows = [dataset.rows(index) for index in range(len(dataset))]
-        spec, limit = Spec(packing.shapes, packing.dtypes), tier.limit
-        if tier.folder is None:  # there, one limit holds for all stores of a folder; here, each has its own
-            of_all = sum(d.rows(index) for d in self._datasets.values() for index in range(len(d)))
-            limit = limit * sum(rows) // of_all
-        return ActivationStore(rows, spec, memory=tier.memory, folder=tier.folder, limit=limit, key=key)
-
-    def _loss_of_format(self, boundary: int) -> list[str]:
-        """What a smaller number format costs, where one was asked for."""
-        packing = self._packing(boundary)
-        if packing.dtype is None:
+    def _about_the_graph(self, plain: FrozenPrefix, worst: float) -> list[str]:
+        """How exact it is, once, and again where it is much worse."""
+        if self._config.exact or worst <= 10 * self._difference:
             return []
-        with autocast(self.device, self.precision):
-            made = self._prefix(boundary).encode(self._example)
-        leaves = packing.unpack(packing.pack(made.leaves))
-        error = max(
-            float((a.float() - b.float()).abs().max() / a.float().abs().max().clamp(min=1e-30))
-            for a, b in zip(made.leaves, leaves, strict=True)
-            if a.is_floating_point()
-        )
+        self._difference = worst
         return [
-            f"Prefix cache: kept in {self._config.cache_dtype}, which loses {error:.1g} of the largest value"
+            f"Frozen blocks run in a faster form: behind {plain.block}, it differs by {worst:.1g} of the "
+            "largest value; --exact avoids that"
         ]
 
-    @staticmethod
-    def _forget(memos: Mapping[str, Memo]) -> None:
-        for memo in memos.values():
-            memo.close()
+    def _about_the_format(self, made: Activations) -> list[str]:
+        """What a smaller number format costs, where one was asked for.
+
+        Raises:
+            ValueError: a value does not fit into it.
+        """
+        packing = self._packing(self._boundary)
+        if packing.dtype is None:
+            return []
+        name, back = self._config.cache_dtype, packing.unpack(packing.pack(made.leaves))
+        if not all(bool(leaf.isfinite().all()) for leaf in back):
+            raise ValueError(f"--cache_dtype {name}: activations are too large for it; use bf16 or produced")
+        error = difference(made, replace(made, leaves=back))
+        return [f"Prefix cache: kept in {name}, which loses {error:.1g} of the largest value"]
+
+
+def last_row(activations: Activations) -> Activations:
+    """What crosses the boundary of the last clip of a batch."""
+    leaves = tuple(leaf[-1:] for leaf in activations.leaves)
+    return replace(activations, leaves=leaves, items=1)

@@ -18,7 +18,7 @@ from unfreeze.data.batch import Batch
 from unfreeze.prefix import placeholder
 from unfreeze.prefix.packing import Leaves
 from unfreeze.prefix.reader import prefetch
-from unfreeze.training.forward import Forward, Watch
+from unfreeze.training.forward import Forward, Ready, Watch
 from unfreeze.training.mixing import Mix
 from unfreeze.training.precision import autocast
 from unfreeze.training.prefix.memo import Found, Memo
@@ -60,9 +60,9 @@ class PrefixForward(Forward):
         self.engine = engine
         self.split = split
 
-    def over(self, batches: Iterable[Batch], watch: Watch = iter) -> Iterable[Batch]:
+    def over(self, batches: Iterable[Batch], watch: Watch = iter) -> Ready:
         memo = self.engine.memo(self.split)
-        return watch(batches) if memo is None else self._encoded(batches, watch, memo)
+        return super().over(batches, watch) if memo is None else self._encoded(batches, watch, memo)
 
     def __call__(self, batch: Batch, mix: Mix | None = None) -> dict[str, Tensor]:
         cut = self.engine.cut
@@ -70,7 +70,7 @@ class PrefixForward(Forward):
             return super().__call__(batch, mix)
         mask = batch["view_mask"]
         # clips that are kept cannot be mixed before the frozen blocks, so none is in such a run
-        mix_behind = mix is not None and self.engine.choice.keeps(self.split)
+        mix_behind = mix is not None and self.engine.choice.training
         with autocast(self.device, self.precision):
             if "activations" in batch:
                 video = placeholder((*mask.shape, *self.engine.clip_shape), device=self.device)
@@ -78,18 +78,21 @@ class PrefixForward(Forward):
                 packed = cast(Encoded, batch)["activations"]
                 crossing = cut.prefix.advance(cut.from_cache(packed, *inputs))
             else:
-                crossing = cut.prefix.encode(*self._inputs(batch, None if mix_behind else mix))
+                crossing = cut.rounded(cut.prefix.encode(*self._inputs(batch, None if mix_behind else mix)))
             if mix is not None and mix_behind:
                 leaves = tuple(mix.rows(leaf, mask) for leaf in crossing.leaves)
                 crossing = dataclasses.replace(crossing, leaves=leaves)
             logits: dict[str, Tensor] = cut.prefix.decode(crossing)
         return logits
 
-    def _encoded(self, batches: Iterable[Batch], watch: Watch, memo: Memo) -> Iterator[Batch]:
+    def _encoded(self, batches: Iterable[Batch], watch: Watch, memo: Memo) -> Ready:
         """The batches with ``activations``: of all their rows, as they are stored."""
         waiting: list[_Waiting] = []
         enough = self.engine.rows_at_once
-        with closing(prefetch(batches, lambda batch: _Waiting(batch, memo.read(batch)))) as source:
+        # a loader without workers decodes where it is asked, and clips are drawn from the same generator as
+        # dropout: in a thread, both would depend on who comes first
+        depth = 2 if self.engine.decodes_elsewhere else 0
+        with closing(prefetch(batches, lambda batch: _Waiting(batch, memo.read(batch)), depth)) as source:
             for item in watch(source):
                 waiting.append(item)
                 rows = sum(other.new for other in waiting)
@@ -116,6 +119,7 @@ class PrefixForward(Forward):
                 memo.keep(item.batch, places, leaves)
             lower = [] if item.found.lower is None else item.found.lower[0]
             self.engine.count(memo, item.batch, decoded=len(item.batch["fresh"]), moved=len(lower))
+            item.batch.pop("video", None)
             yield Encoded(**item.batch, activations=memo.together(item.batch, [*parts, *made]))
 
     def _encode(self, rows: Tensor) -> Leaves:

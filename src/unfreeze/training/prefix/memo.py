@@ -83,14 +83,3 @@ class Memo:
             joined = torch.cat([leaf.to(of[0].device) for leaf in of])
             leaves.append(joined.index_select(0, order.to(joined.device)))
         return tuple(leaves)
-
-    def drop_lower(self) -> None:
-        """Do without the lower boundary: an epoch has passed, and what was wanted has been taken over."""
-        if self.lower is not None:
-            self.lower.close()
-            self.lower = None
-
-    def close(self) -> None:
-        """Write what is not on the disk yet, and let the memory go."""
-        self.drop_lower()
-        self.store.close()
