@@ -88,6 +88,21 @@ def test_same_seed_same_curve(find) -> None:
     assert all(math.isfinite(loss) for loss in first.curve.losses)
 
 
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"cache_refresh": 0.0},
+        {"cache": "disk", "cache_dir": "kept"},
+        {"compile": True},
+        {"cache_dtype": "bf16"},
+    ],
+    ids=str,
+)
+def test_flags_of_the_prefix_cache_say_nothing_here_and_do_no_harm(find, flags) -> None:
+    """Too short to be worth it: the flags of the run to come are taken, and nothing is kept."""
+    assert find(steps=3, **flags) == find(steps=3)
+
+
 def test_it_learns_with_every_remedy(find) -> None:
     found = find(
         "none",
