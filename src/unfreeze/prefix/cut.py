@@ -21,7 +21,7 @@ from unfreeze.prefix.activations import (
 )
 from unfreeze.prefix.host import Alone, Host, Prefix, Suffix
 from unfreeze.prefix.layouts import Layouts, twice
-from unfreeze.prefix.proof import prove
+from unfreeze.prefix.proof import agree, prove
 from unfreeze.prefix.trail import CALL, replaced
 
 _KEPT = 8  # batches of so many different lengths have their placeholders kept
@@ -70,6 +70,7 @@ class FrozenPrefix:
         if not 1 <= boundary <= len(anatomy.blocks):
             raise ValueError(f"a boundary is between 1 and {len(anatomy.blocks)} blocks, not {boundary}")
         self.boundary = boundary
+        self._anatomy = anatomy
         self.block = anatomy.blocks[boundary - 1].name
         self._frozen = anatomy.blocks[:boundary]
         self._trainable = (*anatomy.blocks[boundary:], *anatomy.heads)
@@ -232,6 +233,29 @@ class FrozenPrefix:
             CutError, ValueError: as ``prove``.
         """
         return self._prove(args, kwargs, lengths=False)
+
+    def check_from(self, activations: Activations) -> Activations:
+        """The same at this boundary, against the model from a lower boundary on, where it has been checked.
+
+        Args:
+            activations: of the lower boundary, of at least two items.
+
+        Returns:
+            What the model's own blocks make of them.
+
+        Raises:
+            CutError: as ``prove``.
+        """
+        here = self.advance(activations)
+        lower = FrozenPrefix(self._plain.model, self._anatomy, activations.layout.boundary)
+        agree(
+            self._plain,
+            self._trainable,
+            self.block,
+            lambda: lower.decode(activations),
+            lambda: self.decode(here),
+        )
+        return here
 
     def _prove(self, args: tuple[Any, ...], kwargs: dict[str, Any], *, lengths: bool) -> Activations:
         items = batch_length(args, kwargs)

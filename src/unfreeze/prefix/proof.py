@@ -93,6 +93,42 @@ def prove(
     return layout, leaves
 
 
+def agree(
+    host: Host,
+    trainable: Sequence[Part],
+    block: str,
+    whole: Callable[[], Any],
+    part: Callable[[], Any],
+) -> None:
+    """See that two ways to the model's output are one, gradients included; nothing of the model changes.
+
+    Raises:
+        CutError: they are not.
+    """
+    model = host.model
+    names = [name for of in trainable for name in of.parameters]
+    learning = {n: p for n in names if (p := model.get_parameter(n)).requires_grad}
+    rewind = _rng(list(model.parameters()))
+    with host.still(), torch.enable_grad():
+        outputs = []
+        for way in (whole, part):
+            rewind()
+            output = way()
+            outputs.append((output, _gradients(output, learning)))
+    rewind()
+    (expected, gradients), (output, again) = outputs
+    if not (_same(output, expected) or (_near(output, expected) and not _repeats(expected))):
+        raise CutError(f"cannot cut behind {block}: the model computes something else from there on")
+    for name, one, other in zip(learning, gradients, again, strict=True):
+        if not _agrees(one, other):
+            raise CutError(f"cannot cut behind {block}: the gradient of {name} is another one")
+
+
+def _repeats(output: Any) -> bool:
+    """Whether the same comes out each time: on a CPU."""
+    return all(t.device.type == "cpu" for t in tree_leaves(output) if isinstance(t, Tensor))
+
+
 def _tapped(host: Host, layout: Layout | None, inputs: Inputs) -> tuple[Any, Any]:
     """The output of the whole model, and on the way what crosses the boundary."""
     if layout is None:

@@ -150,6 +150,9 @@ def choose_cache(
     always, here = config.cache != "auto", config.cache_dtype != "produced"
     wanted = planner.plan(history)
     training = planner.refresh < 1 and _shows(wanted) if decided is None else bool(decided["training"])
+    if not training:
+        planner = replace(planner, refresh=1.0)  # as clips are shown, so they are planned
+        wanted = planner.plan(history)
     tier = choose(config.cache, _bytes(wanted, planner, training), room, config.cache_gb)
     if tier.memory is None and tier.folder is None:
         # for lack of room, which does not come and go like time: clips need not be shown as if they were kept

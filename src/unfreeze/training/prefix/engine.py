@@ -73,6 +73,9 @@ class PrefixEngine:
         self._caches: Caches | None = None
         if choice.tier is not None:
             self._caches = Caches(datasets, choice.splits, choice.tier, identity(config, device))
+        self._tried: tuple[Activations, Activations] | None = (
+            None  # of the example, and of its last clip alone
+        )
         self._difference = 0.0  # of the inference graph, as it was said
         self._savings = Savings(spent=spent)
 
@@ -88,6 +91,8 @@ class PrefixEngine:
             self._caches.drop_lower()
         lines: list[str] = []
         if self._boundary != before:
+            if self._tried is not None and self._boundary < self._tried[0].layout.boundary:
+                self._tried = None  # blocks before it train from now on
             if self._runner is not None:
                 # a block behind it is not what was copied from now on, even when it freezes again
                 self._runner = (self._runner[0], min(self._runner[1], self._boundary))
@@ -157,24 +162,21 @@ class PrefixEngine:
         if self._boundary == 0:
             self.close()
             return []
-        plain = self._plain(self._boundary)
+        at, source = self._wanted()
         try:
-            with autocast(self.device, self.precision):
-                found = plain.check(self._example)
-            at, source = self._wanted()
             try:
-                worst = self._difference_from(found, at, source)
+                worst = self._try(at, source)
             except CutError:
                 if at in (0, self._boundary):
                     raise
                 # a cut in the middle of the prefix is not possible, then
                 at, source = self._boundary, 0
-                worst = self._difference_from(found, at, source)
+                worst = self._try(at, source)
         except CutError as error:
             self.close()
             return [f"Frozen blocks run with all others, in every epoch: {error}"]
         self._move(at, source)
-        return [*self._about_the_graph(plain, worst), *self._about_the_format(found)]
+        return [*self._about_the_graph(worst), *self._about_the_format()]
 
     def _wanted(self) -> tuple[int, int]:
         """The boundary of the cache, and the lower one that it is filled from; 0 for none."""
@@ -183,25 +185,34 @@ class PrefixEngine:
         filled = self._caches.at or self._caches.on_disk(self._digests())
         return self.choice.boundary(self._freezer.history, self._boundary, filled=filled)
 
-    def _difference_from(self, found: Activations, at: int, source: int) -> float:
-        """How far the last clip of the example is, run by itself and by way of these boundaries, from what
-        the model makes of it among others.
+    def _try(self, at: int, source: int) -> float:
+        """See that the model can be cut at the boundary, and the cache lie ``at`` and be filled from
+        ``source`` (0 for none): on the example, against the whole model, bit for bit. And how far the last
+        clip of it is from that where it runs by itself, through the copy: relative to the largest value.
+
+        The whole model runs for the lowest of these places alone. It stays true as long as the blocks before
+        it are frozen, so that later transitions cost little.
 
         Raises:
-            CutError: too far for rounding.
+            CutError: it cannot; or a clip by itself gives something else.
         """
-        way = [self._prefix(boundary) for boundary in (source, at, self._boundary) if boundary]
+        base = source or at or self._boundary
         with autocast(self.device, self.precision):
-            crossing = way[0].encode(self._example[-1:])
-            self._layouts[way[0].boundary] = crossing.layout
-            for prefix in way[1:]:
-                crossing = prefix.advance(crossing)
-                self._layouts[prefix.boundary] = crossing.layout
-        worst = difference(last_row(found), crossing)
+            if self._tried is None or self._tried[0].layout.boundary != base:
+                whole = self._plain(base).check(self._example)
+                self._tried = (whole, self._prefix(base).encode(self._example[-1:]))
+            found, lone = self._tried
+            self._layouts[base] = found.layout
+            for boundary in (at, self._boundary):
+                if boundary > found.layout.boundary:
+                    found = self._plain(boundary).check_from(found)
+                    lone = self._prefix(boundary).advance(lone)
+                    self._layouts[boundary] = found.layout
+        worst = difference(last_row(found), lone)
         if worst > _TOO_FAR:
             raise CutError(
-                f"behind {way[-1].block}, a clip by itself gives something else than among others "
-                f"(by {worst:.1g} of the largest value)"
+                f"behind {self._plain(self._boundary).block}, a clip by itself gives something else than "
+                f"among others (by {worst:.1g} of the largest value)"
             )
         return worst
 
@@ -245,17 +256,17 @@ class PrefixEngine:
     def _packing(self, boundary: int) -> Packing:
         return Packing(self._layouts[boundary], _SMALLER[self._config.cache_dtype])
 
-    def _about_the_graph(self, plain: FrozenPrefix, worst: float) -> list[str]:
+    def _about_the_graph(self, worst: float) -> list[str]:
         """How exact it is, once, and again where it is much worse."""
         if self._config.exact or worst <= 10 * self._difference:
             return []
         self._difference = worst
         return [
-            f"Frozen blocks run in a faster form: behind {plain.block}, it differs by {worst:.1g} of the "
-            "largest value; --exact avoids that"
+            f"Frozen blocks run in a faster form: behind {self._plain(self._boundary).block}, it differs by "
+            f"{worst:.1g} of the largest value; --exact avoids that"
         ]
 
-    def _about_the_format(self, made: Activations) -> list[str]:
+    def _about_the_format(self) -> list[str]:
         """What a smaller number format costs, where one was asked for.
 
         Raises:
@@ -264,6 +275,8 @@ class PrefixEngine:
         packing = self._packing(self._boundary)
         if packing.dtype is None:
             return []
+        with autocast(self.device, self.precision):
+            made = self._prefix(self._boundary).encode(self._example)
         name, back = self._config.cache_dtype, packing.unpack(packing.pack(made.leaves))
         if not all(bool(leaf.isfinite().all()) for leaf in back):
             raise ValueError(f"--cache_dtype {name}: activations are too large for it; use bf16 or produced")
