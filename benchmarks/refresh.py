@@ -60,7 +60,7 @@ class Row:
     Attributes:
         last, best: balanced accuracy of the last and of the best epoch, a value per run.
         last_change, best_change: what they lose against the first value, paired by backbone and seed.
-        seconds, wall: processor and wall time, a value per run.
+        seconds: processor time of the whole process, a value per run.
     """
 
     setting: Setting
@@ -71,7 +71,6 @@ class Row:
     last_change: Interval
     best_change: Interval
     seconds: Sequence[float]
-    wall: Sequence[float]
 
 
 def main() -> None:
@@ -140,8 +139,8 @@ def summarise(jobs: Sequence[RefreshJob], measured: Sequence[Mapping[str, Any]])
             student_interval([a - run[which][METRIC] for a, run in zip(of_runs, base, strict=True)])
             for which, of_runs in (("last", last), ("best", best))
         ]
-        times = [[run[key] for run in runs] for key in ("seconds", "wall")]
-        rows.append(Row(setting, label, value, last, best, *changes, *times))
+        seconds = [run["seconds"] for run in runs]
+        rows.append(Row(setting, label, value, last, best, *changes, seconds))
     return rows
 
 
@@ -165,7 +164,7 @@ def fastest(rows: Sequence[Row]) -> dict[tuple[Setting, str], float]:
 def report(rows: Sequence[Row], args: argparse.Namespace) -> str:
     """A table per setting, the losing values included, and what follows from it."""
     chosen, lines = fastest(rows), []
-    header = ["refresh", "last epoch", "against 1", "", "best epoch", "against 1", "CPU s", "wall s"]
+    header = ["refresh", "last epoch", "against 1", "", "best epoch", "against 1", "CPU s"]
     for setting in dict.fromkeys(row.setting for row in rows):
         cells = [
             [
@@ -176,7 +175,6 @@ def report(rows: Sequence[Row], args: argparse.Namespace) -> str:
                 spread(row.best, 3),
                 _change(row, row.best_change),
                 spread(row.seconds, 0),
-                spread(row.wall, 0),
             ]
             for row in rows
             if row.setting == setting

@@ -175,7 +175,7 @@ class TrainConfig:
         gt=0,
     )
     cache_refresh: float = option(
-        0.25,
+        0.5,
         "share of the training clips that get a new random view in each epoch, the others are shown as they "
         "were; 1 caches no training clip, 0 shows each in one view",
         ge=0,
