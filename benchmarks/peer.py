@@ -19,19 +19,21 @@ from finetuning_scheduler import FinetuningScheduler, FTSCheckpoint
 from torch import Tensor
 from torch.nn import functional as F
 
-from bound import trained_blocks
 from driver import Run
 from turns import Turns
 from unfreeze.anatomy import Anatomy, dissect
 from unfreeze.cli.train import requested
 from unfreeze.data import ClipLoader
 from unfreeze.data.loader import Batch
+from unfreeze.history import History
 from unfreeze.models import VideoClassifier
 from unfreeze.report.console import RunConsole
+from unfreeze.strategies.base import BlockInfo
 from unfreeze.training.assembly import make_model
 from unfreeze.training.clips import load_data, make_loaders
 from unfreeze.training.config import TrainConfig, resolve
 from unfreeze.training.device import pick_device
+from unfreeze.training.forecast import dry_run
 from unfreeze.training.seeding import seed_epoch
 
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
@@ -52,8 +54,9 @@ def train(run: Run, turns: Turns) -> Mapping[str, Any]:
     clips, val_clips = map(Watched, make_loaders(config, manifest, model.preprocessing, device))
     anatomy = dissect(model)
     sizes = anatomy.sizes(model)
-    trained = trained_blocks(strategy, [(b.name, sizes[b.name]) for b in anatomy.blocks], config.epochs)
-    phases = schedule(anatomy, trained, config.backbone_lr or 0.0)
+    blocks = [BlockInfo(part.name, sizes[part.name]) for part in anatomy.blocks]
+    decisions = dry_run(strategy, blocks, History(), config.epochs)
+    phases = schedule(anatomy, [d.trainable for d in decisions], config.backbone_lr or 0.0)
     module = Module(model, config)
     waited: list[float] = []
     trainer = pl.Trainer(

@@ -23,7 +23,6 @@ from typing import Any
 import torch
 
 from arms import ARMS, CASES, DEFAULT_ARMS, FULL, NAIVE, PEER, Case, flags
-from bound import forward_flops, frozen_blocks, run_flops, trained_blocks
 from driver import Run, check, tail, work
 from footage import FPS, FRAMES, HEIGHT, WIDTH, write_footage
 from reporting import ROOT, footer, table, write
@@ -31,8 +30,13 @@ from turns import BrokenRunError, take_turns
 from unfreeze.anatomy import dissect
 from unfreeze.data import load_manifest
 from unfreeze.data.demo import ensure_demo
+from unfreeze.history import History
 from unfreeze.models import build_model
+from unfreeze.prefix.flops import flop_bound
+from unfreeze.prefix.profile import profile
 from unfreeze.strategies import get
+from unfreeze.strategies.base import BlockInfo
+from unfreeze.training.forecast import forecast
 
 RUNS = ROOT / "benchmarks" / "runs" / "prefix"
 STEADY = 5  # last epochs
@@ -146,21 +150,22 @@ def summarise(arm: str, case: Case, result: Mapping[str, Any], bound: float) -> 
 def bounds_of(case: Case, arms: Sequence[str]) -> dict[str, float]:
     """Arm -> FLOPs of the whole run of naive freezing over its own."""
     model = build_model(case.model, {"motion": ["left", "right"]}, weights="none", log=lambda _: None)
-    anatomy = dissect(model)
-    sizes, flops = anatomy.sizes(model), forward_flops(model, anatomy)
-    names = [block.name for block in anatomy.blocks]
+    expected, anatomy = model.preprocessing, dissect(model)
+    sizes = anatomy.sizes(model)
+    blocks = [BlockInfo(part.name, sizes[part.name]) for part in anatomy.blocks]
+    # shapes alone are enough to count
+    clip = torch.empty(1, 3, expected.frames, *expected.crop, device="meta")
+    flops = profile(model.to("meta"), anatomy, clip).flops
     train, val = _clips(case)
 
     def total(strategy: str, refresh: float | None) -> float:
-        trained = trained_blocks(get(strategy)(), [(name, sizes[name]) for name in names], case.epochs)
-        frozen = [frozen_blocks(now, names) for now in trained]
-        return run_flops(flops, frozen, train=train, val=val, refresh=refresh)
+        boundaries = forecast(get(strategy)(), blocks, History(), case.epochs).boundaries
+        return flop_bound(boundaries, flops, refresh or 0.0, train, val)[refresh is not None]
 
     naive = total("early_gradual", None)
     found = {}
     for name in arms:
-        arm = ARMS[name]
-        strategy = "none" if name == FULL else "early_gradual"
+        arm, strategy = ARMS[name], "none" if name == FULL else "early_gradual"
         found[name] = naive / total(strategy, arm.refresh if arm.cached else None)
     return found
 

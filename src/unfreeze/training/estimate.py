@@ -172,7 +172,7 @@ def estimate(
         epoch_basis=(
             f"{len(train)} training clips of {in_seconds(most.step / count)} forward and backward and "
             f"{in_seconds(decode)} to decode, {evaluated} of {in_seconds(most.forward / count)} to evaluate, "
-            f"measured on {count} clips on {device_type}; the clip cache is not counted on"
+            f"measured on {count} clips on {device_type}; no cache is counted on"
         ),
         run=config.epochs * max(seconds),
         clip_cache=cache.line,
