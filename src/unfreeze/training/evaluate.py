@@ -49,8 +49,8 @@ def evaluate(
     Args:
         forward: from a batch to logits per task, (B * K, classes).
         batches: as a loader gives them, see ``Batch``: ``{"view_mask": (B * K, V), "labels": {task: (B,)},
-            "index": (B,), …}``. K copies of a clip (moments and crops) follow each other; what they say is averaged, as
-            probabilities.
+            "index": (B,), …}``. K copies of a clip (moments and crops) follow each other; what they say is
+            averaged, as probabilities.
         tasks: the tasks to evaluate.
         multilabel: those of which a clip may have several classes.
 
