@@ -77,7 +77,7 @@ class Case:
 CASES: Mapping[str, Case] = {
     case.model: case
     for case in (
-        Case("r3d_18", 16, 4, 8, 20, {"refresh0": 4.0, "refresh0.25": 2.5}),
+        Case("r3d_18", 16, 4, 4, 20, {"refresh0": 4.0, "refresh0.25": 2.5}),
         Case("mvit_v2_s", 4, 2, 2, 20, {"refresh0": 1.9, "refresh0.25": 1.6}),
         Case("r3d_micro", 0, 0, 16, 12),
         Case("mvit_micro", 0, 0, 16, 12),

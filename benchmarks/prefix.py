@@ -4,7 +4,9 @@
     python benchmarks/prefix.py --models r3d_18 --clips 256 --batch_size 16 --device cuda --name prefix_gpu
 
 All arms of a model train in processes of their own at the same time, but work in turn, an epoch each, and
-who goes first changes from round to round. Each starts with empty caches. It needs the `bench` extra.
+who goes first changes from round to round. Each starts with empty caches. All are in memory at once, with
+2 to 5 GB each for the large models, so on a small machine take them in parts (`--arms`), with naive in each.
+It needs the `bench` extra.
 """
 
 from __future__ import annotations

@@ -78,7 +78,10 @@ def take_turns(
     while waiting:
         first = round_ % len(waiting)
         for name in waiting[first:] + waiting[:first]:
-            runs[name].send(GO)
+            try:
+                runs[name].send(GO)
+            except BrokenPipeError:
+                raise BrokenRunError(name) from None
             kind, content = _receive(name, runs[name])
             if kind == DONE:
                 results[name] = content
