@@ -103,7 +103,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(VideoClassifier, "forward", with_dropout)
     monkeypatch.setattr("unfreeze.training.run.plot_run", lambda *files: None)
     monkeypatch.setattr("unfreeze.training.run.plot_reports", lambda *files: None)
-    for place in ("forward", "prefix.forward", "prefix.engine", "prefix.choice"):
+    for place in ("forward", "prefix.forward", "prefix.engine", "prefix.build"):
         monkeypatch.setattr(f"unfreeze.training.{place}.autocast", lambda *format: nullcontext())
 
 

@@ -145,6 +145,7 @@ def build(
         interrupt=Interrupt(),
         started=started,
         resumed=len(rows),
+        prefix=None if before is None else before["training"].get("prefix"),
         rows=rows,
         best=best,
     )

@@ -55,6 +55,7 @@ class Session:
         class_counts: task -> class -> training clips.
         started: when the run, or what was resumed of it, began: ``time.monotonic()``.
         resumed: the epochs that were done before.
+        prefix: what was decided for the engine then, if there was one.
         rows: a record per finished epoch, as in ``metrics.jsonl``.
         best: ``{"epoch": …, "value": …}`` of the best monitored metric so far, or None.
     """
@@ -79,6 +80,7 @@ class Session:
     interrupt: Interrupt
     started: float
     resumed: int = 0
+    prefix: Mapping[str, Any] | None = None
     rows: list[dict[str, Any]] = field(default_factory=list)
     best: dict[str, Any] | None = None
 
@@ -185,7 +187,7 @@ class Session:
             "schedule": self.made.schedule.state_dict(),
             "scaler": self.made.scaler.state_dict(),
             "ema": None if self.ema is None else self.ema.state_dict(),
-            "prefix": None if self.engine is None else self.engine.choice.decided(),
+            "prefix": self.prefix if self.engine is None else self.engine.choice.decided(),
         }
         save_checkpoint(self.run_dir.last, self._content() | {"training": state})
 

@@ -54,7 +54,12 @@ def free(ram: float | None = 16, disk: float | None = 100, gpu: float | None = N
 )
 def test_where_activations_are_kept(wanted, size, free, gb, memory, on_disk, limit):
     tier = choose(wanted, round(size * GB), free, gb)
-    assert tier == Tier(memory, FOLDER if on_disk else None, round(limit * GB), tier.line)
+    both = memory is not None and on_disk
+    in_memory = None
+    if both:
+        there = (free.gpu if memory == GPU else free.ram) // 2
+        in_memory = there if gb is None else min(round(gb * GB), there)
+    assert tier == Tier(memory, FOLDER if on_disk else None, round(limit * GB), tier.line, in_memory)
 
 
 @pytest.mark.parametrize(

@@ -103,12 +103,13 @@ def test_what_was_decided_holds_when_it_goes_on(run, tmp_path, console):
     def decided(folder):
         return load_checkpoint(folder / "last.pt")["training"]["prefix"]["training"]
 
-    for first, later, training in ((1, 3, False), (3, 4, True)):  # in one epoch nothing is shown twice
-        folder = run(epochs=first, cache="ram", scheduler="constant").run_dir
-        assert decided(folder) is training
-        run(epochs=later, cache="ram", scheduler="constant", resume=str(folder))
-        assert decided(folder) is training
-    run(epochs=5, cache_gb=1e-9, scheduler="constant", resume=str(folder))  # no room any more
+    basis = {"scheduler": "constant", "weights": "none"}
+    for refresh in (1.0, 0.5):
+        folder = run(epochs=1, cache="ram", cache_refresh=refresh, **basis).run_dir
+        assert decided(folder) is (refresh < 1)
+        run(epochs=3, cache="ram", resume=str(folder), cache_refresh=refresh, **basis)
+        assert decided(folder) is (refresh < 1)
+    run(epochs=5, cache_gb=1e-9, resume=str(folder), **basis)  # no room any more
     assert decided(folder) is True
 
 

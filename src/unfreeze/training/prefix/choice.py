@@ -149,7 +149,8 @@ def choose_cache(
     assert config.cache != "off", "who keeps nothing chooses no place"
     always, here = config.cache != "auto", config.cache_dtype != "produced"
     wanted = planner.plan(history)
-    training = planner.refresh < 1 and _shows(wanted) if decided is None else bool(decided["training"])
+    # also in a run of one epoch: it may be made longer, to the numbers of one that was as long from the start
+    training = planner.refresh < 1 if decided is None else bool(decided["training"])
     if not training:
         planner = replace(planner, refresh=1.0)  # as clips are shown, so they are planned
         wanted = planner.plan(history)
@@ -202,11 +203,6 @@ def _line(
             f"; each epoch draws {percent(config.cache_refresh)} of the training clips anew (--cache_refresh)"
         )
     return line
-
-
-def _shows(planned: Plan) -> bool:
-    """Whether training clips can be shown again at all: some block is frozen for longer than an epoch."""
-    return sum(boundary > 0 for boundary in planned.boundaries) > 1
 
 
 def cache_folder(config: TrainConfig) -> Path:
