@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -101,8 +102,15 @@ def _check_cache_flags(config: TrainConfig) -> None:
                 f"--{name} {getattr(config, name)} says nothing with --cache {config.cache}; "
                 "leave one of them out"
             )
+    if config.cache_dir is not None:
+        folder = Path(config.cache_dir).expanduser()
+        if folder.exists() and not folder.is_dir():
+            raise ValueError(f"--cache_dir {config.cache_dir} is a file; name a folder")
     if config.exact and config.compile:
-        raise ValueError("--compile and --exact contradict each other: compiled blocks round in another way")
+        raise ValueError(
+            "--compile and --exact contradict each other, as compiled blocks round in another way: leave "
+            "one of them out"
+        )
     if config.exact and config.cache_dtype != "produced":
         raise ValueError(
             f"--cache_dtype {config.cache_dtype} and --exact contradict each other: leave one of them out"

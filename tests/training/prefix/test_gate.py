@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from unfreeze.data import ClipDataset
+from unfreeze.prefix import FrozenPrefix
 from unfreeze.training.checkpoint import load_checkpoint
+from unfreeze.training.mixing import Mix
 
 SCHEDULES = {
     "early_gradual": {},
@@ -127,3 +132,62 @@ def test_a_smaller_format_rounds_the_same_wherever_a_clip_comes_from(trained, na
     again, _, _ = trained("fixed", SCHEDULES["fixed"], **basis, cache="ram", cache_gb=1e-6)
     assert again == rows
     assert f"kept in {name}, which loses" in log
+
+
+def test_without_workers_clips_are_made_where_dropout_is_drawn(trained, monkeypatch):
+    """A thread of its own would draw from the same generator at the same time."""
+    threads = set()
+    make = ClipDataset.__getitem__
+
+    def watched(self, key):
+        threads.add(threading.current_thread())
+        return make(self, key)
+
+    monkeypatch.setattr(ClipDataset, "__getitem__", watched)
+    trained("head_only", {}, epochs=2, cache="ram", cache_refresh=0.5, workers=0)
+    assert threads == {threading.main_thread()}
+
+
+def test_a_smaller_format_rounds_what_is_not_kept_alike(trained):
+    basis = {"epochs": 3, "cache_dtype": "bf16", "cache_refresh": 0.4}
+    rows, _, _ = trained("head_only", {}, **basis, cache="ram")
+    # such short epochs are not worth a cache
+    again, _, log = trained("head_only", {}, **basis, cache="auto")
+    assert "off, as it would save only" in log
+    assert again == rows
+
+
+def test_clips_that_are_kept_are_mixed_behind_the_boundary(trained):
+    """By themselves, in the same pairs wherever they come from; and that the run is another one shows it."""
+    basis = {"epochs": 3, "batch_size": 3, "cache": "ram", "cache_refresh": 0.4, "exact": True}
+    plain, _, _ = trained("head_only", {}, **basis)
+    mixed, _, _ = trained("head_only", {}, **basis, mixup=1.0)
+    again, _, _ = trained("head_only", {}, **basis, mixup=1.0, cache_gb=1e-6)  # room for no clip
+    assert again == mixed
+    assert [a["train"] != b["train"] for a, b in zip(plain, mixed, strict=True)] == [True] * 3
+
+
+def test_mixing_reaches_the_heads(trained, monkeypatch):
+    """The labels of a batch are mixed in any case; here it is what the heads read."""
+    seen = []
+    rows = Mix.rows
+
+    def spy(self, values, view_mask):
+        found = rows(self, values, view_mask)
+        seen.append((values.clone(), found.clone()))
+        return found
+
+    read = []
+    decode = FrozenPrefix.decode
+
+    def watch(self, activations):
+        read.append(activations.leaves[0].clone())
+        return decode(self, activations)
+
+    monkeypatch.setattr(Mix, "rows", spy)
+    monkeypatch.setattr(FrozenPrefix, "decode", watch)
+    trained("head_only", {}, epochs=1, cache="ram", mixup=1.0)
+    assert seen
+    for values, found in seen:
+        assert not torch.equal(values, found)
+        assert any(torch.equal(leaf, found) for leaf in read)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from unfreeze import disk
 from unfreeze.data.clip_cache import ram
 from unfreeze.data.clip_cache.expected import MAX_FRAMES, Expected
 from unfreeze.data.clip_cache.folder import held
@@ -119,7 +120,9 @@ def measure_room(folder: Path | None = None, tmpfs: Path = ram.TMPFS) -> Room:
     """
     folder = folder or cache_root() / "clips"
     ram.sweep(tmpfs)
-    return Room(_free_ram(tmpfs), _free_disk(folder), folder)
+    on_disk = disk.free(folder)
+    there = None if on_disk is None else on_disk + held(folder)
+    return Room(_free_ram(tmpfs), there, folder)
 
 
 def _check_room(wanted: Literal["ram", "disk"], room: Room, gb: float | None) -> None:
@@ -145,13 +148,3 @@ def _free_ram(tmpfs: Path) -> int | None:
         return None
     room, memory = shutil.disk_usage(tmpfs).free, available()
     return room if memory is None else min(room, memory)
-
-
-def _free_disk(folder: Path) -> int | None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return None
-    if not os.access(folder, os.W_OK | os.X_OK):
-        return None
-    return shutil.disk_usage(folder).free + held(folder)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
 
+from unfreeze import disk
 from unfreeze.memory import available
 from unfreeze.prefix.store.folder import held
 from unfreeze.wording import in_bytes
@@ -139,14 +138,6 @@ def measure_room(folder: Path, device: torch.device | str = _CPU) -> Room:
     """
     device = torch.device(device)
     gpu = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
-    return Room(gpu, available(), _free_disk(folder), folder, device)
-
-
-def _free_disk(folder: Path) -> int | None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return None
-    if not os.access(folder, os.W_OK | os.X_OK):
-        return None
-    return shutil.disk_usage(folder).free + held(folder)
+    on_disk = disk.free(folder)
+    there = None if on_disk is None else on_disk + held(folder)
+    return Room(gpu, available(), there, folder, device)
