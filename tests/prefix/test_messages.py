@@ -67,7 +67,16 @@ def planned(boundaries, *, train_rows=60, val_rows=20, refresh=0.0, read=0.0, wr
     ],
 )  # fmt: skip
 def test_what_is_expected(found, line):
-    assert expectation_line(found, NAMES, "in RAM") == f"Prefix cache: {line}"
+    reason = decline_reason(found)
+    said = expectation_line(found, NAMES, "in RAM") if reason is None else f"Prefix cache: off, as {reason}"
+    assert said == f"Prefix cache: {line}"
+
+
+def test_what_was_asked_for_is_not_said_to_be_off():
+    found = planned([1] * 3, train_rows=1, val_rows=0)
+    assert expectation_line(found, NAMES, "in RAM") == (
+        "Prefix cache: behind stem, in RAM; expected to save 600 ms of 4.0 s (15%)"
+    )
 
 
 def test_a_plan_from_the_middle_of_a_run_of_which_the_end_is_open():

@@ -33,9 +33,15 @@ def decline_reason(plan: Plan, *, share: float = _SHARE, seconds: float = _SECON
 
 
 def expectation_line(
-    plan: Plan, names: Sequence[str], where: str, *, first_epoch: int = 1, at_least: bool = False
+    plan: Plan,
+    names: Sequence[str],
+    where: str,
+    *,
+    first_epoch: int = 1,
+    at_least: bool = False,
+    asked: bool = False,
 ) -> str:
-    """What the cache will be and do, or that it is off and why.
+    """What the cache will be and do, where something is kept in some epoch.
 
     Args:
         names: of the blocks, from input to output.
@@ -43,8 +49,6 @@ def expectation_line(
         first_epoch: number of the first planned epoch.
         at_least: the plan expects blocks to thaw the soonest that they can.
     """
-    if reason := decline_reason(plan):
-        return f"Prefix cache: off, as {reason}"
     return (
         f"Prefix cache: {_places(plan, names, first_epoch)}, {where}; "
         f"expected to save {'at least ' if at_least else ''}{part_of(plan.saved, plan.naive)}"

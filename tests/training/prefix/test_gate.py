@@ -191,3 +191,10 @@ def test_mixing_reaches_the_heads(trained, monkeypatch):
     for values, found in seen:
         assert not torch.equal(values, found)
         assert any(torch.equal(leaf, found) for leaf in read)
+
+
+def test_a_cache_that_was_asked_for_is_not_said_to_be_off(trained):
+    """However little it saves in epochs as short as these."""
+    _, _, log = trained("head_only", {}, epochs=2, cache="ram")
+    assert "Prefix cache: behind layer4.1, in RAM" in log
+    assert "Prefix cache: off" not in log
